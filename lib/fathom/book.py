@@ -1,0 +1,76 @@
+"""Running a notebook: parameters in, an executed copy in build/, errors as one sentence."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from jupyter_client.kernelspec import NoSuchKernel
+from papermill.exceptions import PapermillExecutionError
+
+from fathom.spec import Refused, nearest
+from fathom.store import ROOT
+
+NOTEBOOKS = ROOT / "notebooks"
+QUIET = ("Refused",)
+
+
+class Failed(RuntimeError):
+    """A notebook that stopped with an error of its own; the message says where to look."""
+
+
+def names() -> list[str]:
+    """All notebooks that can be run, as they are named on the command line."""
+    return sorted(
+        path.relative_to(NOTEBOOKS).with_suffix("").as_posix()
+        for path in NOTEBOOKS.rglob("*.ipynb")
+        if ".ipynb_checkpoints" not in path.parts
+    )
+
+
+def run(notebook: str, given: dict[str, Any], built: str, *, live: bool = True) -> Path:
+    """Execute a notebook with parameters; returns the executed copy, build/<built>.ipynb.
+
+    Raises Refused for a notebook or kernel that is not there, or whatever a cell refused;
+    Failed for any other error in a cell."""
+    source = NOTEBOOKS / f"{notebook}.ipynb"
+    if not source.exists():
+        raise Refused(f"notebooks/{notebook}.ipynb: {notebook} {nearest(notebook, names())}")
+    copy = ROOT / "build" / f"{built}.ipynb"
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    _check(source)
+    try:
+        papermill.execute_notebook(
+            str(source),
+            str(copy),
+            given,
+            kernel_name=None,
+            progress_bar=False,
+            cwd=str(ROOT),
+            stdout_file=sys.stdout if live else None,
+            stderr_file=sys.stderr if live else None,
+        )
+    except NoSuchKernel as error:
+        raise Refused(
+            f"notebooks/{notebook}.ipynb: the kernel {error.name} is not installed; "
+            "set its kernel to python3"
+        ) from None
+    except PapermillExecutionError as error:
+        if error.ename in QUIET:
+            raise Refused(error.evalue) from None
+        raise Failed(
+            f"notebooks/{notebook}.ipynb: {error.ename}: {error.evalue} "
+            f"(the executed notebook is {copy.relative_to(ROOT)})"
+        ) from None
+    return copy
+
+
+def _check(source: Path) -> None:
+    """Raises Refused where a file is not a notebook."""
+    try:
+        nbformat.read(source, as_version=4)
+    except Exception as error:  # nbformat raises many kinds; all of them mean the same here
+        what = str(error).splitlines()[0][:80]
+        name = source.relative_to(ROOT)
+        raise Refused(f"{name}: not readable as a notebook ({what}); restore it with: git checkout -- {name}") from None

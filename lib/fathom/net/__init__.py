@@ -1,0 +1,1 @@
+"""Finite networks: parametrizations, models, tasks, training, measurements, sweeps."""

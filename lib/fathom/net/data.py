@@ -1,0 +1,85 @@
+"""Tasks: tensors of inputs and targets, seeded, offline, on real data where there is any.
+
+Digits are scikit-learn's 1797 images of 8 x 8 pixels, centred pixel by pixel and divided
+by one number (three pixels are constant). A fixed split holds 288 of them out.
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+HELD_OUT = 288
+PAIRS = 20_000
+
+
+class Task(NamedTuple):
+    """Inputs (examples, inputs) with targets: classes (examples,) for cross-entropy, or
+    values (examples, outputs) for half the squared error. The last `held_out` examples
+    are never trained on. `inputs` is None where the input is as wide as the network."""
+
+    inputs: int | None
+    outputs: int
+    x: Tensor
+    y: Tensor
+    held_out: int = HELD_OUT
+
+    def batches(self, seed: int, batch: int, steps: int) -> Tensor:
+        """Which examples each step sees, shape (steps, batch): shuffled passes, one after
+        another, the same for every run with this seed."""
+        rng, size = np.random.default_rng([seed, 0]), len(self.x) - self.held_out
+        passes = -(-batch * steps // size)
+        order = np.concatenate([rng.permutation(size) for _ in range(passes)])
+        return torch.from_numpy(order[: batch * steps].reshape(steps, batch))
+
+
+@cache
+def task(name: str) -> Task:
+    """A task by its name in params.yaml.
+
+    digits: clean labels. digits_noisy: 30 % of the labels redrawn. digits_random: every
+    label redrawn. digits_sum: two images side by side, their sum modulo 10, no pair
+    twice. digits_mse: clean labels as one-hot targets of the squared error. gaussian: one
+    standard normal input as wide as the network, target 1 or -1 (zero mean, unit
+    variance), the setting of the one-step formula; it has no fixed examples.
+    """
+    if name == "gaussian":
+        return Task(None, 1, torch.empty(0), torch.empty(0), held_out=0)
+    x, y, rng = *_digits(), np.random.default_rng(2309_16620)
+    if name == "digits_noisy":
+        y = np.where(rng.random(len(y)) < 0.3, rng.integers(0, 10, len(y)), y)
+    elif name == "digits_random":
+        y = rng.integers(0, 10, len(y))
+    elif name == "digits_sum":
+        return _sums(x, y, rng)
+    elif name == "digits_mse":
+        return Task(64, 10, torch.from_numpy(x), torch.eye(10)[torch.from_numpy(y)])
+    return Task(64, 10, torch.from_numpy(x), torch.from_numpy(y))
+
+
+def gaussian(seed: int, batch: int, width: int) -> tuple[Tensor, Tensor]:
+    """Inputs (batch, width) and targets (batch, 1) of the task gaussian, for one seed."""
+    rng = np.random.default_rng([seed, 0])
+    x = torch.from_numpy(rng.standard_normal((batch, width), dtype=np.float32))
+    return x, torch.from_numpy(rng.choice([-1.0, 1.0], (batch, 1)).astype(np.float32))
+
+
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    bunch = load_digits()
+    order = np.random.default_rng(2310_02244).permutation(len(bunch.target))
+    x = bunch.data - bunch.data.mean(axis=0)
+    return (x / x.std()).astype(np.float32)[order], bunch.target.astype(np.int64)[order]
+
+
+def _sums(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Task:
+    """Pairs of training images, then HELD_OUT pairs of held-out images."""
+    size = len(y) - HELD_OUT
+    train = rng.choice(size * size, PAIRS, replace=False)
+    test = rng.choice(HELD_OUT * HELD_OUT, HELD_OUT, replace=False)
+    left = np.concatenate([train // size, size + test // HELD_OUT])
+    right = np.concatenate([train % size, size + test % HELD_OUT])
+    both = np.concatenate([x[left], x[right]], axis=1)
+    return Task(128, 10, torch.from_numpy(both), torch.from_numpy((y[left] + y[right]) % 10))

@@ -1,0 +1,141 @@
+"""The papers' parametrizations, as tables of powers of width and depth.
+
+Every factor is relative to a base size, at which all parametrizations coincide: there a
+weight W of fan-in n has entries N(0, init_gain / n), multiplier 1 and the plain rate.
+Away from it, with m_N = width / base width and m_L = depth / base depth, a layer computes
+
+    y = mult (W x),   W ~ N(0, (init_gain / n_0) init^2),
+
+and steps at rate * sgd or rate * adam, where mult, init, ... are powers of m_N and m_L
+and n_0 is the fan-in at base width.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import pandas as pd
+
+from fathom.spec import ALPHA, Run
+
+
+class Power(NamedTuple):
+    """A factor m_N**width * m_L**depth."""
+
+    width: float = 0.0
+    depth: float = 0.0
+
+    def at(self, run: Run) -> float:
+        """The factor for this run's size relative to its base."""
+        wider, deeper = run.net.width / run.base.width, run.net.depth / run.base.depth
+        return float(wider**self.width * deeper**self.depth)
+
+
+ONE = Power()
+
+
+class Rule(NamedTuple):
+    """How one role of weight is scaled: multiplier, init, SGD and Adam rate, Adam's epsilon."""
+
+    mult: Power = ONE
+    init: Power = ONE
+    sgd: Power = ONE
+    adam: Power = ONE
+    eps: Power = ONE
+
+
+@dataclass(frozen=True)
+class Parametrization:
+    """A name, the factor on every residual branch, and a rule for every role.
+
+    Roles: input, block (or block:1, block:2 where layers of a branch differ), readout.
+    """
+
+    name: str
+    branch: Power
+    rules: Mapping[str, Rule]
+
+    def rule(self, role: str) -> Rule:
+        """The rule of a role; block:1 and block:2 fall back on block."""
+        return self.rules[role] if role in self.rules else self.rules[role.split(":")[0]]
+
+    def table(self) -> pd.DataFrame:
+        """The parametrization as the papers print it: one row per role, powers of N and L."""
+        rows = {role: [_power(p) for p in rule] for role, rule in self.rules.items()}
+        rows["branch factor"] = [_power(self.branch), "", "", "", ""]
+        columns = ["multiplier", "init", "SGD rate", "Adam rate", "Adam epsilon"]
+        return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+
+def _power(power: Power) -> str:
+    names = zip("NL", power, strict=True)
+    return " ".join(f"{name}^{exponent:g}" for name, exponent in names if exponent) or "1"
+
+
+# Standard: init 1/sqrt(fan-in) in every layer, one rate for all, nothing depends on depth.
+SP = Parametrization(
+    "sp",
+    ONE,
+    {
+        "input": Rule(),
+        "block": Rule(init=Power(-1 / 2)),
+        "readout": Rule(init=Power(-1 / 2)),
+    },
+)
+
+# Neural-tangent: the powers of width sit in multipliers (Depthwise transfer, Table 1).
+NTP = Parametrization(
+    "ntp",
+    ONE,
+    {
+        "input": Rule(),
+        "block": Rule(mult=Power(-1 / 2)),
+        "readout": Rule(mult=Power(-1 / 2)),
+    },
+)
+
+# Maximal update in width, nothing in depth (Tensor Programs VI, Table 2; its plots' "SP").
+MUP = Parametrization(
+    "mup",
+    ONE,
+    {
+        "input": Rule(sgd=Power(1), eps=Power(-1)),
+        "block": Rule(init=Power(-1 / 2), adam=Power(-1), eps=Power(-1)),
+        "readout": Rule(init=Power(-1), sgd=Power(-1), adam=Power(-1)),
+    },
+)
+
+
+def alpha(a: float, g: float) -> Parametrization:
+    """mup with branches L^-a and updates L^-g of the block weights.
+
+    Raw rates: Adam L^-g, SGD L^(a-g); Adam's epsilon follows the gradient, L^-a.
+    Source: Tensor Programs VI, Definitions 6.1 and 6.2.
+    """
+    block = MUP.rules["block"]._replace(
+        sgd=Power(0, a - g), adam=Power(-1, -g), eps=Power(-1, -a)
+    )
+    return Parametrization(f"alpha({a:g}, {g:g})", Power(0, -a), {**MUP.rules, "block": block})
+
+
+DEPTH_MUP = replace(alpha(1 / 2, 1 / 2), name="depth_mup")
+ODE = replace(alpha(1, 0), name="ode")
+
+# Variance form: the branch is damped in its weights' variance, 1/(L n), and nowhere else.
+# The rate keeps no power of depth: its drift, L^-1, is what the law for this form predicts.
+_block = MUP.rules["block"]
+AM_MUP = Parametrization(
+    "am_mup", ONE, {**MUP.rules, "block": _block._replace(init=Power(-1 / 2, -1 / 2))}
+)
+
+PARAMETRIZATIONS = {p.name: p for p in (SP, NTP, MUP, ODE, DEPTH_MUP, AM_MUP)}
+
+
+def parametrization(name: str) -> Parametrization:
+    """The parametrization that a run's `rules` names, alpha(a, g) included."""
+    if name in PARAMETRIZATIONS:
+        return PARAMETRIZATIONS[name]
+    general = ALPHA.fullmatch(name)
+    if general is None:
+        raise KeyError(name)
+    return alpha(float(general[1]), float(general[2]))

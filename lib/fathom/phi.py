@@ -1,0 +1,53 @@
+"""Nonlinearities: the function, its derivative, and the constants theory needs of it.
+
+Networks apply the function of the same name in torch; theory uses the definitions here.
+A test compares the two.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+class Phi(NamedTuple):
+    """A nonlinearity `f` and its derivative `df`, both applied entry by entry.
+
+    `init_gain` is the variance of a weight, times its fan-in, that keeps the second
+    moment of pre-activations constant from layer to layer: 1 / E f(z)^2, z ~ N(0, 1).
+    """
+
+    f: Callable[[Array], Array]
+    df: Callable[[Array], Array]
+    init_gain: float
+
+
+def _mean(f: Callable[[Array], Array]) -> float:
+    """E f(z) for z ~ N(0, 1), by quadrature on each side of the kink at 0."""
+    nodes, weights = np.polynomial.legendre.leggauss(200)
+    half = 6 * (nodes + 1)
+    density = np.exp(-(half**2) / 2) / np.sqrt(2 * np.pi)
+    return float(np.sum(6 * weights * density * (f(half) + f(-half))))
+
+
+def _phi(f: Callable[[Array], Array], df: Callable[[Array], Array]) -> Phi:
+    return Phi(f, df, 1 / _mean(lambda z: f(z) ** 2))
+
+
+PHI: dict[str, Phi] = {
+    "linear": _phi(lambda z: z, np.ones_like),
+    "relu": _phi(lambda z: np.maximum(z, 0), lambda z: np.heaviside(z, 0)),
+    "abs": _phi(np.abs, np.sign),
+    "tanh": _phi(np.tanh, lambda z: 1 / np.cosh(z) ** 2),
+}
+
+
+def kappa(name: str) -> float:
+    """E phi'(z)^4 / (E phi'(z)^2)^2 for z ~ N(0, 1): how fast the spectrum of a chain's
+    Jacobian spreads with every layer (linear 1, abs 1, ReLU 2). Source: the finite-depth
+    derivation for arXiv 2305.07810 and 2602.07494."""
+    df = PHI[name].df
+    return _mean(lambda z: df(z) ** 4) / _mean(lambda z: df(z) ** 2) ** 2
