@@ -73,4 +73,18 @@ def _check(source: Path) -> None:
     except Exception as error:  # nbformat raises many kinds; all of them mean the same here
         what = str(error).splitlines()[0][:80]
         name = source.relative_to(ROOT)
-        raise Refused(f"{name}: not readable as a notebook ({what}); restore it with: git checkout -- {name}") from None
+        raise Refused(
+            f"{name}: not readable as a notebook ({what}); restore it with: git checkout -- {name}"
+        ) from None
+
+
+def stamp(source: Path, executed: Path) -> None:
+    """Give a notebook's cells tagged keep_output the output they had in its executed copy,
+    and no output to any other cell."""
+    said, done = nbformat.read(source, as_version=4), nbformat.read(executed, as_version=4)
+    printed = {cell["id"]: cell for cell in done.cells if cell.cell_type == "code"}
+    for number, cell in enumerate((c for c in said.cells if c.cell_type == "code"), start=1):
+        keep = "keep_output" in cell.metadata.get("tags", [])
+        cell.execution_count = number if keep else None
+        cell.outputs = printed[cell["id"]].outputs if keep else []
+    nbformat.write(said, source)

@@ -6,7 +6,8 @@ by seed (seeds are paired: one seed fixes weights and batches of every run that 
 """
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -111,6 +112,41 @@ def loss_at(rate: Array, loss: Array, wanted: float) -> float:
     return float(np.polyval(np.polyfit(rate[i - 1 : i + 2], loss[i - 1 : i + 2], 2), wanted))
 
 
+def bands(runs: pd.DataFrame, by: Sequence[str], metric: str = "loss_mean") -> pd.DataFrame:
+    """Curves for drawing: mean log loss over seeds at every rate of every cell, with the
+    5-95 % bootstrap of that mean (fixed resamples); inf where a seed diverged.
+
+    Columns: by, log2_lr, log_loss, low, high."""
+    draws = np.random.default_rng(2602_07494)
+    rows = []
+    for cell, group in runs.groupby([*by, "log2_lr"], sort=True):
+        with np.errstate(divide="ignore"):
+            loss = np.log(group.sort_values("seed")[metric].to_numpy(float))
+        resampled = loss[draws.integers(0, len(loss), (1000, len(loss)))].mean(axis=1)
+        finite = bool(np.isfinite(loss).all())
+        low, high = np.quantile(resampled, [0.05, 0.95]) if finite else (math.inf, math.inf)
+        named = dict(zip([*by, "log2_lr"], _as_tuple(cell), strict=True))
+        rows.append({**named, "log_loss": loss.mean(), "low": low, "high": high})
+    return pd.DataFrame(rows)
+
+
+def summary(best: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Optima over seeds: one row per cell with the mean optimum and its 95 % interval, the
+    mean log loss there and its interval, and the worst flag of any seed."""
+    order = {"": 0, "cliff": 1, "edge": 2, "failed": 3}
+    rows = []
+    for cell, group in best.groupby([*by], sort=True):
+        rate, loss = (
+            interval(group["optimum"].to_numpy(float)),
+            interval(group["log_loss"].to_numpy(float)),
+        )
+        named = dict(zip(by, _as_tuple(cell), strict=True))
+        named |= {"optimum": rate.value, "low": rate.low, "high": rate.high}
+        named |= {"log_loss": loss.value, "loss_low": loss.low, "loss_high": loss.high}
+        rows.append({**named, "flag": max(group["flag"].fillna(""), key=lambda word: order[word])})
+    return pd.DataFrame(rows)
+
+
 def finite_depth(depth: Any, *, kappa: float = 2.0, constant: float = 1.0) -> Any:
     """The one-step maximal-update rate of a plain chain, at every depth and not only far out:
 
@@ -121,6 +157,23 @@ def finite_depth(depth: Any, *, kappa: float = 2.0, constant: float = 1.0) -> An
     L = np.asarray(depth, dtype=float)
     bracket = (L + 1) * (2 * L + 1) / 6 + kappa * L * (L**2 - 1) / 12
     return (constant * bracket) ** -0.5
+
+
+def formula(depths: Iterable[float], *, kappa: float, constant: float) -> pd.DataFrame:
+    """log2 of `finite_depth` at each depth, and the line of exponent -3/2 that meets it at
+    the last: columns depth, finite_depth, three_halves."""
+    L = np.sort(np.asarray(list(depths), dtype=float))
+    rate = np.log2(finite_depth(L, kappa=kappa, constant=constant))
+    line = rate[-1] - 1.5 * np.log2(L / L[-1])
+    return pd.DataFrame({"depth": L, "finite_depth": rate, "three_halves": line})
+
+
+def formula_exponent(depths: Iterable[float], *, kappa: float) -> Interval:
+    """The slope that a least-squares line through `finite_depth` has on these depths: what a
+    fit of a pure power law would find if the formula were exact (no interval: no noise)."""
+    at = np.asarray(list(depths), dtype=float)
+    value = float(np.polyfit(np.log2(at), np.log2(finite_depth(at, kappa=kappa)), 1)[0])
+    return Interval(value, value, value, 0)
 
 
 def chain_constant(init_gain: float, input_square: float, readout: float = 1.0) -> float:
@@ -152,25 +205,27 @@ def transfer(
     Columns: by, seed, prediction, log2_lr (the rate taken over), regret (log loss there
     minus the cell's best log loss; inf where it diverges, NaN where it lies outside the grid).
     """
-    best = optima(runs, by, metric).set_index([*by, "seed"])
+    best = optima(runs, by, metric)
+    curves = {_as_tuple(cell): group for cell, group in runs.groupby([*by, "seed"])}
     rest = [name for name in by if name not in anchor]
-    tuned = where(best.reset_index(), anchor)
-    tuned = tuned.groupby(rest)["optimum"].mean() if rest else tuned["optimum"].mean()
+    tuned: dict[tuple[Any, ...], list[float]] = defaultdict(list)
+    for row in where(best, anchor).to_dict("records"):
+        tuned[tuple(row[name] for name in rest)].append(row["optimum"])
     rows = []
-    for cell, group in runs.groupby([*by, "seed"], sort=True):
-        named = dict(zip([*by, "seed"], _as_tuple(cell), strict=True))
-        rate, loss = _curve(group, metric)
-        own = tuple(named[name] for name in rest)
-        start = tuned if not rest else tuned.get(own if len(own) > 1 else own[0], math.nan)
+    for row in best.to_dict("records"):
+        cell = {name: row[name] for name in [*by, "seed"]}
+        rate, loss = _curve(curves[tuple(cell.values())], metric)
+        start = float(np.mean(tuned.get(tuple(row[name] for name in rest), [math.nan])))
         for name in predictions:
-            shift = PREDICTIONS[name](float(named["depth"]), float(anchor["depth"]))
-            wanted = float(start) + shift
-            regret = loss_at(rate, loss, wanted) - float(best.loc[cell, "log_loss"])
-            rows.append({**named, "prediction": name, "log2_lr": wanted, "regret": regret})
+            wanted = start + PREDICTIONS[name](float(row["depth"]), float(anchor["depth"]))
+            regret = loss_at(rate, loss, wanted) - row["log_loss"]
+            rows.append({**cell, "prediction": name, "log2_lr": wanted, "regret": regret})
     return pd.DataFrame(rows)
 
 
-def one_step_optima(steps: pd.DataFrame, by: Sequence[str], metric: str = "update_mean") -> pd.DataFrame:
+def one_step_optima(
+    steps: pd.DataFrame, by: Sequence[str], metric: str = "update_mean"
+) -> pd.DataFrame:
     """The rate at which one step moves the units by one, from measurements at rate 1: a
     table like that of `optima`, with optimum = -log2(movement) / 2 and no loss."""
     table = steps[[*by, "seed"]].copy()
@@ -197,6 +252,11 @@ def slope(table: pd.DataFrame, *, along: str, given: Mapping[str, Any]) -> Inter
     return interval([_slope(one, along) for _, one in rows.groupby("seed")])
 
 
+def slopes(best: pd.DataFrame, by: str, *, along: str) -> dict[str, Interval]:
+    """`slope` for every value of a column."""
+    return {str(name): slope(rows, along=along, given={}) for name, rows in best.groupby(by)}
+
+
 def _slope(rows: pd.DataFrame, along: str) -> float:
     sizes = rows[along].to_numpy(float)
     if len(np.unique(sizes)) < 3:
@@ -209,14 +269,20 @@ def mean_regret(table: pd.DataFrame, *, given: Mapping[str, Any]) -> Interval:
     return interval(where(table, given).groupby("seed")["regret"].mean().to_numpy(float))
 
 
-def regret_gap(table: pd.DataFrame, *, first: str, second: str, given: Mapping[str, Any]) -> Interval:
+def regret_gap(
+    table: pd.DataFrame, *, first: str, second: str, given: Mapping[str, Any]
+) -> Interval:
     """Median regret of one prediction minus that of another, seed by seed."""
-    medians = where(table, given).groupby(["seed", "prediction"])["regret"].median().unstack()
-    return interval((medians[first] - medians[second]).to_numpy(float))
+    rows = where(table, given).groupby(["prediction", "seed"])["regret"].median()
+    return interval((rows[first] - rows[second]).to_numpy(float))
 
 
 def worst_gap(
-    table: pd.DataFrame, *, first: Mapping[str, Any], second: Mapping[str, Any], given: Mapping[str, Any]
+    table: pd.DataFrame,
+    *,
+    first: Mapping[str, Any],
+    second: Mapping[str, Any],
+    given: Mapping[str, Any],
 ) -> Interval:
     """Best log loss of one kind of run minus that of another, at the depth where it is
     largest: below zero means that the first is better at every depth."""

@@ -11,7 +11,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -22,6 +22,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 
 FAMILIES = ("mlp", "resmlp")
 PHIS = ("linear", "relu", "abs", "tanh")
@@ -134,7 +135,9 @@ class Optim(Part):
 
     kind: Annotated[str, _one_of(("sgd", "adam"))]
     log2_lr: Annotated[
-        float, Field(description="the base-2 logarithm of the rate, in halves"), AfterValidator(_halves)
+        float,
+        Field(description="the base-2 logarithm of the rate, in halves"),
+        AfterValidator(_halves),
     ]
     batch: Count
     steps: Count
@@ -294,10 +297,7 @@ def _values(said: object, place: str, part: type[Part], name: str) -> list[Any]:
         if not values:
             raise Refused(f"{place}: an empty list leaves nothing to run; {_allowed(part, name)}")
     info = part.model_fields[name]
-    plain = info.annotation
-    check: TypeAdapter[Any] = TypeAdapter(
-        Annotated[plain, *info.metadata] if info.metadata else plain
-    )
+    check: TypeAdapter[Any] = TypeAdapter(_annotated(info))
     checked = []
     for value in values:
         try:
@@ -307,6 +307,12 @@ def _values(said: object, place: str, part: type[Part], name: str) -> list[Any]:
                 raise Refused(f"{place}: {value!r} {_why(error)}") from None
             raise Refused(f"{place}: {value!r} is not allowed; {_allowed(part, name)}") from None
     return checked
+
+
+def _annotated(info: FieldInfo) -> Any:
+    """A field's type with its constraints, for checking a value on its own."""
+    plain: Any = info.annotation
+    return Annotated[plain, *info.metadata] if info.metadata else plain
 
 
 def _why(error: ValidationError) -> str:
@@ -325,15 +331,15 @@ def _allowed(part: type[Part], name: str) -> str:
 
 
 def _range(said: Mapping[str, Any], place: str) -> list[float]:
-    ends = said.get("range")
-    plain = isinstance(ends, list) and len(ends) in (2, 3) and set(said) == {"range"}
-    if not plain or not all(type(end) in get_args(int | float) for end in ends or ()):
+    given: Any = said.get("range")
+    ends = given if isinstance(given, list) and set(said) == {"range"} else []
+    if len(ends) not in (2, 3) or any(type(end) not in (int, float) for end in ends):
         raise Refused(f"{place}: found {dict(said)!r}; a range is {{range: [first, last, step]}}")
     first, last, step = (*ends, 1)[:3]
     count = (last - first) / step + 1 if step > 0 else 0
     if count < 1 or count != int(count):
         raise Refused(
-            f"{place}: the range {list(ends)!r} does not go from its first to its last value "
+            f"{place}: the range {ends!r} does not go from its first to its last value "
             "in whole steps; give [first, last, step] with step above 0"
         )
     return [first + i * step for i in range(int(count))]

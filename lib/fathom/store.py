@@ -12,11 +12,9 @@ import os
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
-from matplotlib import rc_context
-from matplotlib.figure import Figure
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -49,7 +47,10 @@ def read(name: str, root: str = "artifacts") -> pd.DataFrame:
     """A table; raises Refused where it is missing or not what was written."""
     path = place(name, root)
     if not path.exists():
-        there = sorted(p.relative_to(ROOT / root).with_suffix("").as_posix() for p in (ROOT / root).rglob("*.csv"))
+        there = sorted(
+            p.relative_to(ROOT / root).with_suffix("").as_posix()
+            for p in (ROOT / root).rglob("*.csv")
+        )
         raise Refused(f"{root}/{name}.csv: missing; the name {nearest(name, there)}")
     said = path.read_text()
     digest(name, root)
@@ -129,13 +130,19 @@ def params(name: str = "params.yaml") -> dict[str, Any]:
     return said
 
 
-def save_figure(figure: Figure, name: str, alt: str, root: str = "figures") -> None:
-    """Write a figure as SVG with text as text, and its alternative text beside it."""
-    picture = io.StringIO()
-    with rc_context({"svg.hashsalt": "fathom", "svg.fonttype": "none"}):
-        figure.savefig(picture, format="svg", metadata={"Date": None, "Description": alt})
-    _replace(ROOT / root / f"{name}.svg", picture.getvalue())
-    _replace(ROOT / root / f"{name}.txt", alt + "\n")
+class Drawn(Protocol):
+    """A finished figure: its SVG and its alternative text."""
+
+    @property
+    def svg(self) -> str: ...
+    @property
+    def alt(self) -> str: ...
+
+
+def save_figure(picture: Drawn, name: str, root: str = "figures") -> None:
+    """Write a figure as <name>.svg and its alternative text as <name>.txt."""
+    _replace(ROOT / root / f"{name}.svg", picture.svg)
+    _replace(ROOT / root / f"{name}.txt", picture.alt + "\n")
 
 
 def _digest(body: str) -> str:

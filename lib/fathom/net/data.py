@@ -5,7 +5,7 @@ by one number (three pixels are constant). A fixed split holds 288 of them out.
 """
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -68,10 +68,11 @@ def gaussian(seed: int, batch: int, width: int) -> tuple[Tensor, Tensor]:
 
 
 def _digits() -> tuple[np.ndarray, np.ndarray]:
-    bunch = load_digits()
-    order = np.random.default_rng(2310_02244).permutation(len(bunch.target))
-    x = bunch.data - bunch.data.mean(axis=0)
-    return (x / x.std()).astype(np.float32)[order], bunch.target.astype(np.int64)[order]
+    found: Any = load_digits(return_X_y=True)
+    pixels, classes = found
+    order = np.random.default_rng(2310_02244).permutation(len(classes))
+    x = pixels - pixels.mean(axis=0)
+    return (x / x.std()).astype(np.float32)[order], classes.astype(np.int64)[order]
 
 
 def _sums(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Task:

@@ -112,9 +112,7 @@ def alpha(a: float, g: float) -> Parametrization:
     Raw rates: Adam L^-g, SGD L^(a-g); Adam's epsilon follows the gradient, L^-a.
     Source: Tensor Programs VI, Definitions 6.1 and 6.2.
     """
-    block = MUP.rules["block"]._replace(
-        sgd=Power(0, a - g), adam=Power(-1, -g), eps=Power(-1, -a)
-    )
+    block = MUP.rules["block"]._replace(sgd=Power(0, a - g), adam=Power(-1, -g), eps=Power(-1, -a))
     return Parametrization(f"alpha({a:g}, {g:g})", Power(0, -a), {**MUP.rules, "block": block})
 
 

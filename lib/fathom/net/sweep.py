@@ -7,8 +7,8 @@ table does not depend on workers, order or what was known.
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
 
 import pandas as pd
 import psutil
@@ -44,8 +44,9 @@ def sweep(
     stacks = sorted(stacked(missing), key=lambda one: -sum(map(cost, one)))
     workers = max(1, min(workers or cpu_count(), len(stacks)))
     _check_memory(stacks, workers)
+    costs = {run.key: cost(run) for run in missing}
     bar = tqdm(
-        total=sum(map(cost, missing)),
+        total=sum(costs.values()),
         desc=f"{len(missing)} runs to do, {len(rows)} known",
         bar_format="{desc}: {percentage:3.0f}% [{elapsed}, {remaining} left{postfix}]",
         mininterval=1,
@@ -53,12 +54,13 @@ def sweep(
     )
     jobs = (delayed(work)(one, measure) for one in stacks)
     with bar:
-        for done in Parallel(n_jobs=workers, return_as="generator_unordered")(jobs):
+        finished = Parallel(n_jobs=workers, return_as="generator_unordered")(jobs)
+        for done in cast(Iterator[list[Row]], finished):
             keep(done)
             rows |= {row["key"]: row for row in done}
             lost = sum(_diverged(row) for row in rows.values())
             bar.set_postfix_str(f"{len(rows)} of {len(runs)} done, {lost} diverged", refresh=False)
-            bar.update(sum(cost(run) for run in missing if run.key in {row["key"] for row in done}))
+            bar.update(sum(costs[row["key"]] for row in done))
     return pd.DataFrame([rows[run.key] for run in runs])
 
 
@@ -83,7 +85,7 @@ def reusable(runs: Sequence[Run], measure: str, known: pd.DataFrame | None) -> l
     if known is None or known.empty or not {"key", "numerics"} <= set(known.columns):
         return []
     today = {run.key: version(run, measure) for run in runs}
-    rows: list[Row] = known.drop_duplicates("key", keep="last").to_dict("records")  # type: ignore[assignment]
+    rows = cast(list[Row], known.drop_duplicates("key", keep="last").to_dict("records"))
     return [row for row in rows if today.get(row["key"]) == row["numerics"]]
 
 

@@ -178,7 +178,9 @@ class _Adam:
 
 def _optimizer(runs: Sequence[Run], roles: list[str], weights: list[Tensor]) -> _Sgd | _Adam:
     def rates(kind: str) -> list[Tensor]:
-        powers: list[list[Power]] = [[getattr(rule(run, role), kind) for run in runs] for role in roles]
+        powers: list[list[Power]] = [
+            [getattr(rule(run, role), kind) for run in runs] for role in roles
+        ]
         base = [2.0**run.optim.log2_lr for run in runs]
         return [
             column([lr * power.at(run) for lr, power, run in zip(base, row, runs, strict=True)])

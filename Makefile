@@ -1,0 +1,62 @@
+# Every command of the suite. `make` alone lists them.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export DVC_NO_ANALYTICS := 1
+PYTHON ?= python3
+FATHOM := .venv/bin/python -m fathom
+
+.DEFAULT_GOAL := help
+.PHONY: help repro figures figure retrain plan compare test mutate lab stamp clean
+
+help: ## list these commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+.venv/.lock: requirements.lock
+	@cmp -s requirements.lock .venv/.lock || { echo "setting up .venv (about 4 minutes)" && rm -rf .venv \
+	  && $(PYTHON) -m venv .venv \
+	  && .venv/bin/pip install -q --disable-pip-version-check -r requirements.lock \
+	  && .venv/bin/pip install -q --disable-pip-version-check --no-deps -e . \
+	  && cp requirements.lock .venv/.lock; }
+	@touch .venv/.lock
+
+repro: .venv/.lock ## set up, bring everything up to date, redraw every figure, report
+	@.venv/bin/dvc repro
+	@$(FATHOM) figures
+	@.venv/bin/dvc status -q || { echo "dvc status is not clean: see .venv/bin/dvc status"; exit 1; }
+	@$(FATHOM) report
+
+figures: .venv/.lock ## redraw every figure from the tables
+	@$(FATHOM) figures
+
+figure: .venv/.lock ## redraw one figure: make figure NAME=tp6/fig10_rate_transfer
+	@$(FATHOM) figures $(NAME)
+
+plan: .venv/.lock ## what an entry holds and what it would take: make plan ENTRY=laws_mlp
+	@$(FATHOM) plan $(ENTRY)
+
+retrain: .venv/.lock ## train anew (everything, or ENTRY=laws_mlp), then compare
+	@$(FATHOM) retrain $(ENTRY)
+
+compare: .venv/.lock ## the committed numbers beside the present ones, claim by claim
+	@$(FATHOM) compare
+
+test: .venv/.lock ## all checks, as CI runs them
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/basedpyright
+	@.venv/bin/pytest -p no:nbval -q tests
+	@.venv/bin/pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks
+	@.venv/bin/pytest -p no:nbval -q -m slow tests
+	@.venv/bin/dvc status -q
+
+mutate: .venv/.lock ## remove load-bearing factors one by one: the tests must notice each
+	@.venv/bin/python tests/mutate.py
+
+lab: .venv/.lock ## JupyterLab, where every notebook runs from its own folder
+	@.venv/bin/jupyter lab --notebook-dir notebooks
+
+stamp: .venv/.lock ## store the verdicts that the claim cells print
+	@$(FATHOM) stamp
+
+clean: ## remove build/ (executed notebooks, journals) and caches
+	rm -rf build .pytest_cache .ruff_cache
+	find lib tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf

@@ -1,0 +1,194 @@
+import inspect
+import math
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from fathom import claim, law, store
+from fathom.claim import FAILS, HOLDS, OPEN
+from fathom.law import Interval
+
+CLAIMS = store.params("claims.yaml")
+LAWS = store.params()["law"]
+PARTS = {
+    f"{paper}-{name}-{part}": said
+    for paper, claims in CLAIMS.items()
+    for name, one in claims.items()
+    for part, said in one["parts"].items()
+}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "word"),
+    [
+        (0.2, 0.8, HOLDS),
+        (0.0, 1.0, HOLDS),
+        (1.1, 1.9, FAILS),
+        (-1.9, -0.1, FAILS),
+        (0.5, 1.5, OPEN),
+        (-0.5, 0.5, OPEN),
+        (-1.0, 2.0, OPEN),
+    ],
+)
+def test_the_verdict_follows_from_where_the_interval_lies(
+    low: float, high: float, word: str
+) -> None:
+    assert claim.verdict(Interval((low + high) / 2, low, high, 5), 0.0, 1.0) == word
+
+
+def test_an_unknown_value_decides_nothing() -> None:
+    found = law.interval([1.0, math.nan])
+    assert claim.verdict(found, -math.inf, math.inf) == OPEN
+    assert math.isnan(claim.seeds_needed(found, 0.0, 1.0))
+
+
+def test_null_is_an_open_end() -> None:
+    low, high = claim.target({"target": [None, -0.5]})
+    assert claim.verdict(Interval(-9.0, -90.0, -0.6, 5), low, high) == HOLDS
+    assert claim.verdict(Interval(9.0, -0.4, 90.0, 5), low, high) == FAILS
+    assert claim.target({"target": [0, None]}) == (0.0, math.inf)
+
+
+def test_an_interval_without_end_is_no_holding_of_a_target_that_ends() -> None:
+    diverged = law.interval([0.3, 0.4, math.inf])
+    assert claim.verdict(diverged, 0.0, 1.0) == OPEN
+    assert claim.verdict(diverged, 0.1, math.inf) == HOLDS
+    assert claim.verdict(law.interval([math.inf, math.inf]), 0.0, 1.0) == FAILS
+
+
+def test_four_times_the_seeds_halve_the_interval() -> None:
+    assert claim.seeds_needed(Interval(0.5, -0.5, 1.5, 5), 0.0, 9.0) == 20
+    assert claim.seeds_needed(Interval(-0.5, -1.5, 0.5, 5), 0.0, math.inf) == 20
+    assert claim.seeds_needed(Interval(0.0, -1.0, 1.0, 5), 0.0, 9.0) == math.inf
+
+
+def parts(*found: tuple[str, str]) -> pd.DataFrame:
+    rows = [
+        {"claim": name, "part": f"part {i}", "verdict": word, "figure": f"fig {name}"}
+        for i, (name, word) in enumerate(found)
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("words", "whole"),
+    [
+        ([HOLDS], HOLDS),
+        ([HOLDS, HOLDS], HOLDS),
+        ([HOLDS, OPEN], OPEN),
+        ([HOLDS, FAILS, OPEN], FAILS),
+        ([OPEN], OPEN),
+    ],
+)
+def test_a_claim_holds_only_if_all_its_parts_do(words: list[str], whole: str) -> None:
+    assert claim.overall(parts(*(("C1", word) for word in words)))["C1"] == whole
+
+
+def test_claims_are_judged_apart_and_keep_their_order() -> None:
+    found = claim.overall(parts(("C9", HOLDS), ("C10", FAILS), ("C9", HOLDS)))
+    assert list(found.items()) == [("C9", HOLDS), ("C10", FAILS)]
+
+
+def test_words_are_claims_and_the_parts_of_those_that_have_several() -> None:
+    table = parts(("C9", HOLDS), ("C10", OPEN), ("C9", FAILS))
+    said = f"C9: {FAILS}\n  part 0: {HOLDS}\n  part 2: {FAILS}\nC10: {OPEN}"
+    assert claim.words(table) == said
+    assert claim.words(table, figure="fig C10") == f"C10: {OPEN}"
+
+
+def test_a_part_is_measured_on_its_table_and_set_against_its_target() -> None:
+    table = pd.DataFrame({"seed": [1, 2, 3], "regret": [0.1, 0.2, 0.3], "rules": "mup"})
+    part = {"says": "s", "paper": "p", "source": "q", "measure": "mean_regret", "table": "law/a"}
+    part |= {"with": {"given": {"rules": "mup"}}, "target": [None, 0.15]}
+    claims = {"C1": {"figure": "f", "parts": {"a": part}}}
+    row = claim.evaluate(claims, {"law/a": table}).iloc[0]
+    assert claim.tables_of(claims) == ["law/a"]
+    assert row["value"] == pytest.approx(0.2)
+    assert (row["claim"], row["verdict"], row["figure"]) == ("C1", OPEN, "f")
+    assert (row["target_low"], row["target_high"]) == (-math.inf, 0.15)
+    assert row["seeds_needed"] > 3
+
+
+def test_only_an_inconclusive_part_needs_seeds() -> None:
+    table = pd.DataFrame({"seed": [1, 2, 3], "regret": [0.1, 0.2, 0.3]})
+    part: dict[str, Any] = {"says": "", "paper": "", "source": "", "measure": "mean_regret"}
+    part |= {"table": "law/a", "with": {"given": {}}, "target": [None, 9.0]}
+    found = claim.evaluate({"C1": {"figure": "f", "parts": {"a": part}}}, {"law/a": table})
+    assert math.isnan(found.loc[0, "seeds_needed"])
+
+
+def test_regret_is_averaged_over_cells_and_unknown_where_a_cell_is() -> None:
+    table = pd.DataFrame({"seed": [1, 2, 1, 2], "regret": [0.1, 0.3, 0.3, 0.5]})
+    assert law.mean_regret(table, given={}).value == pytest.approx(0.3)
+    lost = pd.DataFrame({"seed": [1, 2], "regret": math.nan})
+    assert math.isnan(law.mean_regret(pd.concat([table, lost]), given={}).value)
+
+
+def test_a_gap_of_regrets_is_of_their_medians_seed_by_seed() -> None:
+    table = pd.DataFrame({"seed": [1, 2] * 4, "prediction": ["a"] * 6 + ["b"] * 2})
+    table["regret"] = [0.1, 0.2, 0.3, 0.4, 0.9, 0.9, 0.5, 0.7]
+    found = law.regret_gap(table, first="a", second="b", given={})
+    assert found.value == pytest.approx(((0.3 - 0.5) + (0.4 - 0.7)) / 2)
+
+
+def test_the_worst_gap_is_at_the_depth_where_the_first_is_least_better() -> None:
+    table = pd.DataFrame({"depth": [4, 4, 8, 8] * 2, "seed": [1, 2] * 4})
+    table["phi"] = ["abs"] * 4 + ["relu"] * 4
+    table["log_loss"] = [-2, -2.2, -1.1, -1.3, -1, -1, -1, -1]
+    found = law.worst_gap(table, first={"phi": "abs"}, second={"phi": "relu"}, given={})
+    assert found.value == pytest.approx(-0.2)
+
+
+def test_the_worst_ratio_is_at_the_depth_farthest_from_the_formula() -> None:
+    table = pd.DataFrame({"depth": [4, 4, 8, 8], "seed": [1, 2] * 2})
+    table["optimum"] = [math.log2(law.finite_depth(depth)) for depth in table["depth"]]
+    exact = law.worst_ratio(table, kappa=2, constant=1, given={})
+    assert exact == pytest.approx((1, 1, 1, 2))
+    table["optimum"] -= [0.0, 0.1, 0.3, 0.1]
+    off = law.worst_ratio(table, kappa=2, constant=1, given={})
+    assert off.value == pytest.approx(2**-0.2)
+    assert off.low < off.value < off.high
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_part_in_claims_yaml_names_a_measure_that_takes_its_settings(name: str) -> None:
+    part = PARTS[name]
+    inspect.signature(law.MEASURES[part["measure"]]).bind(pd.DataFrame(), **part["with"])
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_part_in_claims_yaml_says_what_where_and_why(name: str) -> None:
+    part = PARTS[name]
+    words = {"says", "paper", "source", "why"}
+    assert set(part) == words | {"measure", "table", "with", "target"}
+    assert all(isinstance(part[word], str) and part[word] for word in words)
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_part_in_claims_yaml_has_a_target_that_can_be_missed(name: str) -> None:
+    low, high = claim.target(PARTS[name])
+    assert low <= high
+    assert (low, high) != (-math.inf, math.inf)
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_part_in_claims_yaml_is_measured_on_a_law_of_params_yaml(name: str) -> None:
+    engine, _, entry = PARTS[name]["table"].partition("/")
+    assert engine == "law"
+    assert entry in LAWS
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_part_in_claims_yaml_chooses_by_columns_that_its_table_has(name: str) -> None:
+    said, entry = PARTS[name]["with"], LAWS[PARTS[name]["table"].removeprefix("law/")]
+    chosen = [value for value in said.values() if isinstance(value, dict)]
+    used = {column for one in chosen for column in one} | {said.get("along", "depth")}
+    assert used <= {*entry["by"], "seed", *(["prediction"] * (entry["derive"] == "transfer"))}
+
+
+def test_every_claim_says_something_and_names_its_figure() -> None:
+    for claims in CLAIMS.values():
+        for one in claims.values():
+            assert set(one) == {"says", "figure", "parts"}
+            assert one["parts"]

@@ -1,0 +1,137 @@
+"""What a person types, and what the door answers: one clear sentence, exit code 2."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from fathom import __main__ as door
+from fathom import book, replicate, store
+from fathom.store import ROOT
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """The one line on stderr of a command that is refused."""
+    monkeypatch.setattr(sys, "argv", ["fathom", *words])
+    assert door.main() == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "Traceback" not in said
+    return said
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A root with this suite's params and notebooks that a test may spoil."""
+    for name in ("params.yaml", "claims.yaml", "dvc.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    for name in ("notebooks", "artifacts"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    monkeypatch.setattr(store, "ROOT", tmp_path)
+    monkeypatch.setattr(book, "ROOT", tmp_path)
+    monkeypatch.setattr(replicate, "ROOT", tmp_path)
+    monkeypatch.setattr(book, "NOTEBOOKS", tmp_path / "notebooks")
+    return tmp_path
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "rules: depth_mup",
+            "rules: depth_mpu",
+            "params.yaml sweep.tp6_resmlp[0].rules: 'depth_mpu' is not one of",
+        ),
+        (
+            "depth: [4, 8,",
+            "depth: [0, 8,",
+            "params.yaml sweep.tp6_resmlp[0].net.depth: 0 is not allowed",
+        ),
+        ("phi: relu", "fi: relu", "params.yaml sweep.tp6_resmlp[0].net.fi: fi is not one of"),
+        (
+            "width: 64, depth: [4",
+            "width: '64', depth: [4",
+            "net.width: '64' is not allowed; width is a whole number",
+        ),
+        (
+            "log2_lr: {range: [-10, -5.5, 0.5]}",
+            "lr: 0.001",
+            "optim.lr: lr is not a key here; give log2_lr",
+        ),
+        ("log2_lr: {range: [-10, -5.5, 0.5]}", "log2_lr: 0.001", "0.001 is not a multiple of 1/2"),
+        ("seed: {range: [101, 105]}", "seed: []", "an empty list leaves nothing to run"),
+        ("sweep:", "sweep: [", "params.yaml line"),
+    ],
+)
+def test_bad_params_get_one_sentence(
+    elsewhere: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    old: str,
+    new: str,
+    said: str,
+) -> None:
+    edit(elsewhere / "params.yaml", old, new)
+    assert said in answer(monkeypatch, capsys, "sweep", "tp6_resmlp")
+    assert not (elsewhere / "build").exists()
+
+
+def test_unknown_names_get_the_nearest(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "did you mean tp6_resmlp?" in answer(monkeypatch, capsys, "sweep", "tp6_resmpl")
+    assert "did you mean compare?" in answer(monkeypatch, capsys, "compair")
+    assert "did you mean laws_mlp?" in answer(monkeypatch, capsys, "retrain", "law_mlp")
+    assert "fig10_rate_transfer?" in answer(
+        monkeypatch, capsys, "figures", "tp6/fig10_rate_tranfer"
+    )
+
+
+def test_a_table_that_is_missing_or_edited_is_refused_from_inside_a_notebook(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = elsewhere / "artifacts" / "claims" / "tp6.csv"
+    edit(table, "holds", "HOLDS")
+    assert "git checkout -- artifacts/claims/tp6.csv" in answer(monkeypatch, capsys, "report")
+    table.unlink()
+    assert "artifacts/claims/tp6.csv: missing" in answer(monkeypatch, capsys, "report")
+
+
+def test_a_notebook_that_is_none_and_a_kernel_that_is_not_there(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = elsewhere / "notebooks" / "tp6" / "claims.ipynb"
+    book_of = nbformat.read(path, as_version=4)
+    book_of.metadata.kernelspec.name = "julia-1.9"
+    nbformat.write(book_of, path)
+    assert "the kernel julia-1.9 is not installed" in answer(monkeypatch, capsys, "tp6/claims")
+    path.write_text("{ not json")
+    assert "not readable as a notebook" in answer(monkeypatch, capsys, "tp6/claims")
+
+
+def test_an_error_inside_a_notebook_is_a_sentence_too(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (ROOT / "build" / "test").mkdir(parents=True, exist_ok=True)
+    path = elsewhere / "notebooks" / "law.ipynb"
+    entry = {"reads": "sweep/no_such", "derive": "optima", "by": ["depth"], "metric": "loss_mean"}
+    given = {"name": "x", "entry": entry, "root": "build/test"}
+    with pytest.raises(Exception, match=r"artifacts/sweep/no_such.csv: missing") as raised:
+        book.run("law", given, "test/law", live=False)
+    assert type(raised.value).__name__ == "Refused"
+    assert path.exists()
+
+
+def test_the_report_names_every_claim(capsys: pytest.CaptureFixture[str]) -> None:
+    replicate.print_report()
+    said = capsys.readouterr().out
+    for claims in store.params("claims.yaml").values():
+        assert all(name in said for name in claims)
+    assert "make retrain" in said

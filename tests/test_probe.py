@@ -1,0 +1,165 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import MakeRuns
+from fathom.law import chain_constant, finite_depth
+from fathom.net import probe
+from fathom.net.data import gaussian, task
+from fathom.net.train import stack, train
+from fathom.spec import Run
+
+DEPTHS = (8, 32, 128)
+WIDTHS = (32, 128, 512)
+# Three steps of Adam at a small rate, away from the base size in width and depth.
+SMALL: dict[str, Any] = {"kind": "adam", "log2_lr": -12, "base_depth": 1, "seed": [1, 2, 3]}
+
+
+def moves(make_runs: MakeRuns, along: str, sizes: tuple[int, ...], **changes: Any) -> list[float]:
+    """The coordinate check: how far the last unit moves in three steps, at each size."""
+    found = []
+    for size in sizes:
+        runs = make_runs(**{**SMALL, "width": 32, **changes, along: size})
+        found.append(float(probe.coordinates(runs, [3])["unit_change"].mean()))
+    return found
+
+
+@pytest.mark.parametrize("rules", ["depth_mup", "ode"])
+@pytest.mark.parametrize("order", ["post", "pre"])
+def test_coordinates_do_not_grow_with_depth_under_depth_mup_and_ode(
+    make_runs: MakeRuns, rules: str, order: str
+) -> None:
+    # ends are frozen: their own movement is flat, and would hide that of the blocks
+    changes = {"rules": rules, "order": order, "center": order == "post", "train_ends": False}
+    found = moves(make_runs, "depth", DEPTHS, **changes)
+    assert max(found) < 1.3 * min(found)
+
+
+@pytest.mark.parametrize("order", ["post", "pre"])
+def test_coordinates_grow_with_depth_under_mup(make_runs: MakeRuns, order: str) -> None:
+    found = moves(make_runs, "depth", DEPTHS, rules="mup", order=order, center=order == "post")
+    assert found[1] > 100 * found[0]
+    assert found[2] > 100 * found[1]
+
+
+def test_coordinates_grow_with_depth_without_adams_depth_factor(make_runs: MakeRuns) -> None:
+    # branches L^(-1/2) as in Depth-muP, but updates that do not shrink: growth as sqrt(L)
+    found = moves(make_runs, "depth", DEPTHS, rules="alpha(0.5, 0)", order="pre", train_ends=False)
+    assert found[2] > 2.5 * found[0]
+
+
+def test_coordinates_shrink_with_depth_where_updates_are_overdamped(make_runs: MakeRuns) -> None:
+    found = moves(make_runs, "depth", DEPTHS, rules="alpha(0.5, 1)", order="pre", train_ends=False)
+    assert found[2] < found[0] / 2.5
+
+
+@pytest.mark.parametrize("rules", ["mup", "depth_mup"])
+@pytest.mark.parametrize(("kind", "log2_lr"), [("adam", -12), ("sgd", -6)])
+def test_coordinates_do_not_grow_with_width_under_mup(
+    make_runs: MakeRuns, rules: str, kind: str, log2_lr: int
+) -> None:
+    found = moves(make_runs, "width", WIDTHS, rules=rules, kind=kind, log2_lr=log2_lr, depth=2)
+    assert max(found) < 1.1 * min(found)
+
+
+def test_coordinates_grow_with_width_under_sp(make_runs: MakeRuns) -> None:
+    found = moves(make_runs, "width", WIDTHS, rules="sp", depth=2)
+    assert found[1] > 1.5 * found[0]
+    assert found[2] > 2 * found[1]
+
+
+def test_before_the_first_step_nothing_has_moved(make_runs: MakeRuns) -> None:
+    rows = probe.coordinates(make_runs(seed=[1, 2]), [0, 1])
+    assert list(rows["step"]) == [0, 0, 1, 1]
+    assert ((rows["unit_change"] == 0) == (rows["step"] == 0)).all()
+    assert (rows[["unit", "output"]] > 0).all(axis=None)
+
+
+def one_real_step(run: Run) -> dict[str, float]:
+    """The movement of the units in an SGD step that is really taken, on the step's batch."""
+    about = task(run.task)
+    x = about.x[about.batches(run.seed, run.optim.batch, 1)[0]].unsqueeze(0)
+    before, after = stack([run]), train([run], steps=1).nets
+    with torch.no_grad():
+        units = [unit.double() for unit in before(x)[1]]
+        change = [now.double() - unit for now, unit in zip(after(x)[1], units, strict=True)]
+    squares = np.array([float(one.square().mean()) for one in change])
+    sizes = np.array([float(one.square().mean()) for one in units])
+    return {
+        "update_mean": squares.mean(),
+        "update_last": squares[-1],
+        "update_max": squares.max(),
+        "update_relative": (squares / sizes).mean(),
+    }
+
+
+@pytest.mark.parametrize("about", ["digits", "digits_mse"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"family": "mlp", "depth": 5, "rules": "sp"},
+        {"family": "mlp", "depth": 5, "rules": "mup", "init_gain": 2.0, "base_width": 4},
+        {"family": "mlp", "depth": 5, "rules": "ntp", "train_ends": False, "base_width": 4},
+        {"depth": 6, "rules": "depth_mup", "order": "pre", "gain": 1.5},
+        {"depth": 6, "rules": "ntp", "block_depth": 2, "center": True, "base_width": 4},
+        {"depth": 6, "rules": "ode", "norm": "layer", "train_ends": False},
+    ],
+)
+def test_one_step_is_a_real_step_at_a_tiny_rate(
+    make_runs: MakeRuns, changes: dict[str, Any], about: str
+) -> None:
+    # tanh, because a kink that is crossed is no part of the first order
+    run = make_runs(**changes, width=32, phi="tanh", log2_lr=-12, task=about)[0]
+    assert probe.one_step([run])[0] == pytest.approx(one_real_step(run), rel=1e-2)
+
+
+def test_one_step_is_quadratic_in_the_rate(make_runs: MakeRuns) -> None:
+    slow, fast = probe.one_step(make_runs(log2_lr=[-4, -2]))
+    assert fast == pytest.approx({name: 16 * value for name, value in slow.items()}, rel=1e-4)
+
+
+def test_a_run_moves_alike_alone_and_in_a_stack(make_runs: MakeRuns) -> None:
+    runs = make_runs(seed=[1, 2], rules=["mup", "ntp"], base_width=4, log2_lr=[-4, -3])
+    for measure in ("one_step", "one_sample_step"):
+        alone = [probe.one_step([run], measure)[0] for run in runs]
+        assert probe.one_step(runs, measure) == alone
+
+
+def test_one_sample_steps_are_steps_on_one_example_averaged(
+    make_runs: MakeRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = make_runs(family="mlp", width=32, depth=4, task="gaussian", batch=16, log2_lr=0)
+    x, y = (part.unsqueeze(0) for part in gaussian(1, 16, 32))
+    found, whole = (probe.one_step(runs, measure)[0] for measure in ("one_sample_step", "one_step"))
+    single = []
+    for i in range(16):
+        only = slice(i, i + 1)
+        monkeypatch.setattr(probe, "_batch", lambda _, s=only: (x[:, s], y[:, s]))
+        single.append(probe.one_step(runs)[0])
+    for name in ("update_mean", "update_last"):
+        averaged = np.mean([one[name] for one in single])
+        assert found[name] == pytest.approx(averaged, rel=1e-4)
+        assert whole[name] != pytest.approx(averaged, rel=0.1)
+
+
+def ratio_to_formula(make_runs: MakeRuns, phi: str, depth: int, gain: float, kappa: float) -> float:
+    """The measured maximal-update rate over the finite-depth formula (FD), constant included."""
+    changes = {"family": "mlp", "rules": "mup", "base_width": 1, "base_depth": 1, "log2_lr": 0}
+    changes |= {"task": "gaussian", "batch": 16, "init_gain": gain, "seed": {"range": [1, 12]}}
+    steps = probe.one_step(make_runs(**changes, phi=phi, width=512, depth=depth), "one_sample_step")
+    rate = np.mean([step["update_mean"] for step in steps]) ** -0.5
+    return float(rate / finite_depth(depth, kappa=kappa, constant=chain_constant(gain, 1.0)))
+
+
+@pytest.mark.parametrize("depth", [3, 6, 8])
+def test_one_step_on_a_relu_chain_is_the_finite_depth_formula(
+    make_runs: MakeRuns, depth: int
+) -> None:
+    assert ratio_to_formula(make_runs, "relu", depth, 2.0, 2.0) == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("depth", [6, 16])
+def test_one_step_on_a_chain_of_abs_has_kappa_one(make_runs: MakeRuns, depth: int) -> None:
+    assert ratio_to_formula(make_runs, "abs", depth, 1.0, 1.0) == pytest.approx(1, abs=0.1)
+    assert ratio_to_formula(make_runs, "abs", depth, 1.0, 2.0) > 1.15

@@ -1,0 +1,200 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import MakeRuns
+from fathom.net.scaling import PARAMETRIZATIONS, Parametrization, Power, Rule, parametrization
+from fathom.net.train import train
+from fathom.phi import Array
+from fathom.spec import RULES
+
+Exponents = tuple[float, float]
+Row = tuple[Exponents, Exponents, Exponents, Exponents, Exponents]
+NONE = (0.0, 0.0)
+
+# Powers of (width, depth) of: multiplier, init's standard deviation, SGD rate, Adam rate,
+# Adam epsilon; typed in again from the papers, not from scaling.py.
+# Tensor Programs VI, Table 2: U has variance 1, W 1/n, V 1/n^2; gradients 1/n, 1/n, 1.
+INPUT: Row = (NONE, NONE, (1, 0), NONE, (-1, 0))
+READOUT: Row = (NONE, (-1, 0), (-1, 0), (-1, 0), NONE)
+PLAIN: Row = (NONE, NONE, NONE, NONE, NONE)
+# Per name: the branch factor, then input, block, read-out.
+TABLES: dict[str, tuple[Exponents, Row, Row, Row]] = {
+    # Depthwise transfer, Table 1, column SP: every variance 1/fan-in, one rate.
+    "sp": (NONE, PLAIN, (NONE, (-0.5, 0), NONE, NONE, NONE), (NONE, (-0.5, 0), NONE, NONE, NONE)),
+    # The same table, column NTP: variances 1, multipliers N^(-1/2), one rate.
+    "ntp": (NONE, PLAIN, ((-0.5, 0), NONE, NONE, NONE, NONE), ((-0.5, 0), NONE, NONE, NONE, NONE)),
+    # Tensor Programs VI, section 6 (a, g): branch L^-a, Adam n^-1 L^-g, SGD L^(a-g), gradient
+    # n^-1 L^-a; here (0, 0), (1, 0) and (1/2, 1/2).
+    "mup": (NONE, INPUT, (NONE, (-0.5, 0), NONE, (-1, 0), (-1, 0)), READOUT),
+    "ode": ((0, -1), INPUT, (NONE, (-0.5, 0), (0, 1), (-1, 0), (-1, -1)), READOUT),
+    "depth_mup": (
+        (0, -0.5),
+        INPUT,
+        (NONE, (-0.5, 0), NONE, (-1, -0.5), (-1, -0.5)),
+        READOUT,
+    ),
+    # Effective-depth law, section 4.1: branch weights of variance 1/(L n), rates without depth.
+    "am_mup": (NONE, INPUT, (NONE, (-0.5, -0.5), NONE, (-1, 0), (-1, 0)), READOUT),
+    # Rows of the classification: intermediate, over-damped, SP of the text, unfaithful.
+    "alpha(0.75, 0.25)": (
+        (0, -0.75),
+        INPUT,
+        (NONE, (-0.5, 0), (0, 0.5), (-1, -0.25), (-1, -0.75)),
+        READOUT,
+    ),
+    "alpha(0.5, 1)": (
+        (0, -0.5),
+        INPUT,
+        (NONE, (-0.5, 0), (0, -0.5), (-1, -1), (-1, -0.5)),
+        READOUT,
+    ),
+    "alpha(0, 1)": (NONE, INPUT, (NONE, (-0.5, 0), (0, -1), (-1, -1), (-1, 0)), READOUT),
+    "alpha(1.25, -0.25)": (
+        (0, -1.25),
+        INPUT,
+        (NONE, (-0.5, 0), (0, 1.5), (-1, 0.25), (-1, -1.25)),
+        READOUT,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_parametrization_is_the_papers_table(name: str) -> None:
+    branch, *rows = TABLES[name]
+    found = parametrization(name)
+    assert found.branch == branch
+    assert [found.rule(role) for role in ("input", "block", "readout")] == rows
+
+
+def test_every_named_parametrization_is_typed_in_again() -> None:
+    assert set(RULES) <= set(TABLES)
+
+
+@pytest.mark.parametrize(
+    ("a", "name"), [("0.5, 0.5", "depth_mup"), ("1, 0", "ode"), ("0,0", "mup")]
+)
+def test_alpha_contains_the_named_points(a: str, name: str) -> None:
+    assert replace(parametrization(f"alpha({a})"), name=name) == PARAMETRIZATIONS[name]
+
+
+def test_both_layers_of_a_branch_follow_the_block() -> None:
+    found = parametrization("depth_mup")
+    assert found.rule("block:1") == found.rule("block:2") == found.rule("block")
+
+
+def test_a_name_that_is_none_has_no_parametrization() -> None:
+    with pytest.raises(KeyError):
+        parametrization("depthmup")
+
+
+def test_a_power_is_of_size_over_base_size(make_runs: MakeRuns) -> None:
+    run = make_runs(width=64, base_width=16, depth=18, base_depth=2)[0]
+    assert Power(-0.5, 2).at(run) == 0.5 * 81
+
+
+def test_a_table_prints_as_the_papers_do() -> None:
+    printed = parametrization("depth_mup").table()
+    assert list(printed.loc["block"]) == ["1", "N^-0.5", "1", "N^-1 L^-0.5", "N^-1 L^-0.5"]
+    assert printed.loc["branch factor", "multiplier"] == "L^-0.5"
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam"])
+def test_all_parametrizations_coincide_at_base_size(make_runs: MakeRuns, kind: str) -> None:
+    loss = train(make_runs(rules=[*RULES, "alpha(0.7, 0.2)"], kind=kind, log2_lr=-6)).loss
+    assert (loss == loss[0]).all()
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam"])
+def test_away_from_base_size_no_two_coincide(make_runs: MakeRuns, kind: str) -> None:
+    runs = make_runs(rules=list(RULES), kind=kind, log2_lr=-6, base_width=4, base_depth=1)
+    loss = train(runs).loss
+    assert len({round(float(one), 6) for one in loss[:, -1]}) == len(RULES)
+
+
+def shifted(power: Power, theta: Power, times: int) -> Power:
+    return Power(power.width + times * theta.width, power.depth + times * theta.depth)
+
+
+def moved(before: Parametrization, role: str, theta: Power, part: str) -> Parametrization:
+    """A factor theta taken from a role's init into its multiplier, with the rates that make up
+    for it; `part` names one field that is left as it was, or nothing."""
+    times = {"mult": 1, "init": -1, "sgd": -2, "adam": -1, "eps": 1} | {part: 0}
+    rule = before.rules[role]._asdict()
+    after = Rule(**{name: shifted(power, theta, times[name]) for name, power in rule.items()})
+    return replace(before, rules={**before.rules, role: after})
+
+
+def three_losses(make_runs: MakeRuns, kind: str, **changes: object) -> Array:
+    """The losses before and after each of three steps, at twice the base width and depth."""
+    size = {"width": 32, "depth": 4, "log2_lr": -6 if kind == "adam" else -3}
+    return train(make_runs(**size, kind=kind, steps=4, seed=[1, 2], **changes)).loss
+
+
+@pytest.fixture
+def large_epsilon(monkeypatch: pytest.MonkeyPatch) -> None:
+    # at its usual size epsilon is negligible, and a wrong power of it would go unseen
+    monkeypatch.setattr("fathom.net.train.EPSILON", 1e-2)
+
+
+@pytest.mark.usefixtures("large_epsilon")
+@pytest.mark.parametrize("theta", [Power(1, 0), Power(0, 0.5), Power(-0.5, 1)])
+@pytest.mark.parametrize("role", ["input", "block", "readout"])
+@pytest.mark.parametrize("kind", ["sgd", "adam"])
+def test_a_factor_moved_from_init_to_multiplier_with_its_rate_leaves_training_as_it_was(
+    make_runs: MakeRuns, monkeypatch: pytest.MonkeyPatch, kind: str, role: str, theta: Power
+) -> None:
+    before, old = three_losses(make_runs, kind), PARAMETRIZATIONS["depth_mup"]
+    monkeypatch.setitem(PARAMETRIZATIONS, "depth_mup", moved(old, role, theta, ""))
+    np.testing.assert_allclose(three_losses(make_runs, kind), before, rtol=1e-4)
+
+
+@pytest.mark.usefixtures("large_epsilon")
+@pytest.mark.parametrize(("kind", "part"), [("sgd", "sgd"), ("adam", "adam"), ("adam", "eps")])
+@pytest.mark.parametrize("role", ["input", "block", "readout"])
+def test_a_factor_moved_without_its_rate_changes_training(
+    make_runs: MakeRuns, monkeypatch: pytest.MonkeyPatch, kind: str, part: str, role: str
+) -> None:
+    before, old = three_losses(make_runs, kind), PARAMETRIZATIONS["depth_mup"]
+    monkeypatch.setitem(PARAMETRIZATIONS, "depth_mup", moved(old, role, Power(1, 0), part))
+    after = three_losses(make_runs, kind)
+    np.testing.assert_allclose(after[:, 0], before[:, 0], rtol=1e-4)
+    assert (np.abs(after / before - 1).max(axis=1) > 1e-3).all()
+
+
+# Depthwise transfer, Table 1, column mu-P + 1/sqrt(L): every variance 1, SGD rates times N.
+BETA_FORM = Parametrization(
+    "depth_mup",
+    Power(),
+    {
+        "input": Rule(sgd=Power(1)),
+        "block": Rule(mult=Power(-0.5, -0.5), sgd=Power(1)),
+        "readout": Rule(mult=Power(-1), sgd=Power(1)),
+    },
+)
+# Section 3.2 there, "fully absorbed": variance 1/(L n), and the block's rate divided by L.
+ABSORBED = replace(
+    PARAMETRIZATIONS["am_mup"],
+    rules={
+        **PARAMETRIZATIONS["am_mup"].rules,
+        "block": Rule(init=Power(-0.5, -0.5), sgd=Power(0, -1)),
+    },
+)
+
+
+@pytest.mark.parametrize("form", [BETA_FORM, ABSORBED])
+def test_forms_of_depth_mup_train_alike(
+    make_runs: MakeRuns, monkeypatch: pytest.MonkeyPatch, form: Parametrization
+) -> None:
+    before = three_losses(make_runs, "sgd", order="pre")
+    monkeypatch.setitem(PARAMETRIZATIONS, "depth_mup", form)
+    np.testing.assert_allclose(three_losses(make_runs, "sgd", order="pre"), before, rtol=1e-4)
+
+
+def test_the_variance_form_trains_otherwise_without_the_rate_divided_by_depth(
+    make_runs: MakeRuns,
+) -> None:
+    before = three_losses(make_runs, "sgd", order="pre")
+    after = three_losses(make_runs, "sgd", order="pre", rules="am_mup")
+    np.testing.assert_allclose(after[:, 0], before[:, 0], rtol=1e-4)
+    assert (np.abs(after[:, 1:] / before[:, 1:] - 1) > 1e-3).all()

@@ -1,0 +1,208 @@
+import json
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from fathom import store
+from fathom.spec import Refused
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(store, "ROOT", tmp_path)
+    return tmp_path
+
+
+def table() -> pd.DataFrame:
+    """What a sweep may hold: words, the word none, booleans, counts, rates, losses and inf."""
+    return pd.DataFrame(
+        {
+            "task": ["digits", "digits", "digits_sum"],
+            "norm": ["none", "layer", "none"],
+            "center": [True, False, True],
+            "depth": [4, 8, 16],
+            "log2_lr": [-4.5, -4.0, -3.5],
+            "loss_mean": [0.12345678912, 1 / 3, math.inf],
+            "key": ["0a1b2c3d4e5f", "1234567890ab", "fedcba098765"],
+        }
+    )
+
+
+def test_text_does_not_depend_on_the_order_of_rows() -> None:
+    said = store.text(table())
+    for seed in range(3):
+        assert store.text(table().sample(frac=1, random_state=seed)) == said
+
+
+def test_text_depends_on_every_number() -> None:
+    changed = table()
+    changed.loc[0, "loss_mean"] += 1e-6
+    assert store.text(changed) != store.text(table())
+
+
+def test_text_carries_versions_and_no_place(root: Path) -> None:
+    first = store.text(table()).splitlines()[0]
+    assert first.startswith("# fathom ")
+    assert "torch 2." in first
+    assert "+" not in first
+    assert str(root) not in store.text(table())
+
+
+def test_what_was_written_is_read_back() -> None:
+    store.write(table(), "sweep/some")
+    found = store.read("sweep/some")[list(table().columns)]
+    expected = table().sort_values(list(table().columns), ignore_index=True)
+    pd.testing.assert_frame_equal(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("key", ["000123456789", "123456789012", "12345e678901"])
+def test_a_key_that_looks_like_a_number_is_read_back_as_it_was(key: str) -> None:
+    store.write(table().head(1).assign(key=key), "sweep/some")
+    assert store.read("sweep/some")["key"].tolist() == [key]
+
+
+def test_writing_what_was_read_gives_the_same_bytes() -> None:
+    store.write(table(), "sweep/some")
+    before = store.place("sweep/some").read_bytes()
+    store.write(store.read("sweep/some"), "sweep/some")
+    assert store.place("sweep/some").read_bytes() == before
+
+
+def test_rows_that_differ_beyond_the_seventh_digit_alone_are_written_stably() -> None:
+    close = pd.DataFrame({"loss": [1 / 3, 1 / 3 + 1e-12], "seed": [2, 1]})
+    store.write(close, "law/close")
+    before = store.place("law/close").read_bytes()
+    store.write(store.read("law/close"), "law/close")
+    assert store.place("law/close").read_bytes() == before
+
+
+def test_nothing_but_the_table_is_left_behind(root: Path) -> None:
+    store.write(table(), "sweep/some")
+    store.write(table().head(1), "sweep/some")
+    assert [path.name for path in root.rglob("*") if path.is_file()] == ["some.csv"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("0.3333333", "0.3333334"), ("False", "True"), ("fedcba098765", "fedcba")]
+)
+def test_a_table_changed_by_hand_is_refused(old: str, new: str) -> None:
+    store.write(table(), "sweep/some")
+    path = store.place("sweep/some")
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(Refused) as caught:
+        store.read("sweep/some")
+    assert str(caught.value).startswith("artifacts/sweep/some.csv: ")
+    assert "git checkout -- artifacts/sweep/some.csv" in str(caught.value)
+
+
+def test_a_table_cut_short_or_empty_is_refused() -> None:
+    store.write(table(), "sweep/some")
+    path = store.place("sweep/some")
+    for said in (path.read_text()[:-20], path.read_text().splitlines()[0], "", "a,b\n1,2\n"):
+        path.write_text(said)
+        with pytest.raises(Refused, match="git checkout -- artifacts/sweep/some.csv"):
+            store.digest("sweep/some")
+
+
+def test_a_missing_table_is_refused_with_the_nearest_name() -> None:
+    store.write(table(), "sweep/tp6_resmlp")
+    with pytest.raises(Refused) as caught:
+        store.read("sweep/tp6_resnet")
+    message = str(caught.value)
+    assert message.startswith("artifacts/sweep/tp6_resnet.csv: missing")
+    assert message.endswith("did you mean sweep/tp6_resmlp?")
+
+
+def test_where_nothing_is_written_or_kept_nothing_is_known() -> None:
+    assert store.known("sweep/some") is None
+
+
+def test_known_rows_are_those_of_the_table_and_of_the_journal() -> None:
+    store.write(table().head(2), "sweep/some")
+    keep = store.keeper("sweep/some")
+    keep([{"key": "fedcba098765", "loss_mean": math.inf}])
+    keep([{"key": "aaaaaaaaaaaa", "loss_mean": 0.1}, {"key": "bbbbbbbbbbbb", "loss_mean": 0.2}])
+    found = store.known("sweep/some")
+    assert found is not None
+    kept = {"fedcba098765": math.inf, "aaaaaaaaaaaa": 0.1, "bbbbbbbbbbbb": 0.2}
+    assert found.set_index("key")["loss_mean"].to_dict() == pytest.approx(
+        kept | {"0a1b2c3d4e5f": 0.1234568, "1234567890ab": 0.3333333}
+    )
+
+
+def test_a_journal_is_kept_exactly_and_forgotten_when_the_table_is_written(root: Path) -> None:
+    store.keeper("sweep/some")([{"key": "a", "loss_mean": 0.1 + 0.2}])
+    found = store.known("sweep/some")
+    assert found is not None
+    assert found["loss_mean"].tolist() == [0.1 + 0.2]
+    store.forget("sweep/some")
+    store.forget("sweep/some")
+    assert store.known("sweep/some") is None
+
+
+def test_a_journal_line_cut_short_is_skipped_and_the_rest_is_kept(root: Path) -> None:
+    keep = store.keeper("sweep/some")
+    keep([{"key": "a", "depth": 4}, {"key": "b", "depth": 8}])
+    journal = next(root.rglob("*.jsonl"))
+    journal.write_text(journal.read_text()[:-9])
+    found = store.known("sweep/some")
+    assert found is not None
+    assert found["key"].tolist() == ["a"]
+
+
+def test_rows_kept_after_a_kill_do_not_run_into_the_line_that_was_cut_short(root: Path) -> None:
+    store.keeper("sweep/some")([{"key": "a"}, {"key": "b"}])
+    journal = next(root.rglob("*.jsonl"))
+    journal.write_text(journal.read_text()[:-5])
+    store.keeper("sweep/some")([{"key": "b"}, {"key": "c"}])
+    found = store.known("sweep/some")
+    assert found is not None
+    assert found["key"].tolist() == ["a", "b", "c"]
+
+
+def test_journals_of_two_roots_are_apart() -> None:
+    store.keeper("sweep/some", "build/retrain")([{"key": "a"}])
+    assert store.known("sweep/some") is None
+    assert store.known("sweep/some", "build/retrain") is not None
+
+
+def test_a_kept_row_is_one_line_of_json(root: Path) -> None:
+    store.keeper("sweep/some")([{"key": "a", "center": True}])
+    assert json.loads(next(root.rglob("*.jsonl")).read_text()) == {"key": "a", "center": True}
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        ("sweep:\n  one: [1, 2\n  two: 3\n", 3),
+        ("sweep:\n  one: 1\n  two: 2\n  one: 3\n", 4),
+        ("sweep:\n\tone: 1\n", 2),
+    ],
+)
+def test_yaml_that_is_wrong_is_refused_with_its_line(root: Path, said: str, line: int) -> None:
+    (root / "params.yaml").write_text(said)
+    with pytest.raises(Refused) as caught:
+        store.params()
+    assert str(caught.value).startswith(f"params.yaml line {line}: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("said", ["", "3", "- a\n- b\n"])
+def test_yaml_that_is_no_mapping_is_refused(root: Path, said: str) -> None:
+    (root / "params.yaml").write_text(said)
+    with pytest.raises(Refused, match="give a mapping"):
+        store.params()
+
+
+def test_a_missing_yaml_file_is_refused() -> None:
+    with pytest.raises(Refused, match="claims.yaml: missing"):
+        store.params("claims.yaml")
+
+
+def test_yaml_is_read_as_plain_data(root: Path) -> None:
+    (root / "params.yaml").write_text("sweep: {a: {seed: [1, 2], center: true, norm: none}}\n")
+    said = store.params()
+    assert said == {"sweep": {"a": {"seed": [1, 2], "center": True, "norm": "none"}}}
+    assert type(said["sweep"]["a"]) is dict
