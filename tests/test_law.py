@@ -1,10 +1,8 @@
 import math
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-
 from fathom import law
 from fathom.law import Interval
 
@@ -27,8 +25,8 @@ def sweep(losses: dict[tuple[int, int], list[float]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def optimum(losses: list[float]) -> dict[str, Any]:
-    return law.optima(sweep({(4, 1): losses}), ["depth"]).iloc[0].to_dict()
+def optimum(losses: list[float]) -> pd.Series:
+    return law.optima(sweep({(4, 1): losses}), ["depth"]).iloc[0]
 
 
 def best(table: dict[tuple[int, int], float], flag: str = "") -> pd.DataFrame:
@@ -144,19 +142,22 @@ def test_the_rate_carried_is_the_anchors_mean_over_seeds() -> None:
 def test_the_finite_depth_formula_has_the_papers_slopes(
     kappa: float, depths: list[int], slope: float, off: float
 ) -> None:
-    rates = law.finite_depth(depths, kappa=kappa)
-    assert np.polyfit(np.log(depths), np.log(rates), 1)[0] == pytest.approx(slope, abs=off)
+    found = law.formula_exponent(depths, kappa=kappa)
+    assert found.value == pytest.approx(slope, abs=off)
 
 
 @pytest.mark.parametrize(
-    ("depth", "ratio", "digit"),
-    [(4, 0.704, 3), (6, 0.416, 3), (8, 0.281, 3), (12, 0.160, 3), (16, 0.106, 3)]
-    + [(24, 0.0588, 4), (30, 0.0424, 4), (48, 0.0212, 4), (64, 0.0139, 4), (128, 0.0049, 4)],
+    ("depths", "ratios", "digits"),
+    [
+        ([4, 6, 8, 12, 16], [0.704, 0.416, 0.281, 0.160, 0.106], 3),
+        ([24, 30, 48, 64, 128], [0.0588, 0.0424, 0.0212, 0.0139, 0.0049], 4),
+    ],
 )
 def test_the_finite_depth_formula_has_the_papers_ratios(
-    depth: int, ratio: float, digit: int
+    depths: list[int], ratios: list[float], digits: int
 ) -> None:
-    assert round(law.finite_depth(depth) / law.finite_depth(3), digit) == ratio
+    found = law.finite_depth(depths) / law.finite_depth(3)
+    assert list(np.round(found, digits)) == ratios
 
 
 def test_the_constants_of_the_chain_are_those_of_the_derivation() -> None:

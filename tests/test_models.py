@@ -75,11 +75,11 @@ def plain_residual(nets: Stack, x: Tensor, branch: float) -> Tensor:
     net = nets.runs[0].net
     stem, *blocks, readout = [weight[0] for weight in nets.weights]
     stream = x @ stem
-    for l in range(0, len(blocks), net.block_depth):
+    for start in range(0, len(blocks), net.block_depth):
         h = stream
         if net.norm == "layer":
             h = (h - h.mean(1, keepdim=True)) / (h.var(1, correction=0, keepdim=True) + 1e-5).sqrt()
-        for weight in blocks[l : l + net.block_depth]:
+        for weight in blocks[start : start + net.block_depth]:
             h = torch.tanh(h) @ weight if net.order == "pre" else torch.tanh(h @ weight)
         if net.center:
             h = h - h.sum(1, keepdim=True) / net.width

@@ -5,12 +5,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import MakeRuns
-from torch import Tensor
-
 from fathom.net.data import HELD_OUT, task
 from fathom.net.sweep import stacked
-from fathom.net.train import Curves, losses, numerics, stack, summary, train
+from fathom.net.train import NUMERICS, Curves, losses, numerics, stack, summary, train
 from fathom.spec import RULES, TASKS, Run
+from torch import Tensor
 
 # loss_mean of twelve steps, well below the best rate. When these move, bump NUMERICS in
 # train.py: otherwise rows that were trained before would be mixed with rows of today.
@@ -154,20 +153,22 @@ def test_losses_are_those_of_torch() -> None:
 
 
 def torch_losses(run: Run, groups: list[dict[str, Any]]) -> list[float]:
-    """The losses of a chain trained by torch.optim, with settings of its own per layer."""
+    """The losses of a chain trained by torch.optim with settings of its own per layer, and
+    the loss on the examples held out in the end."""
     weights = [weight[0].clone().requires_grad_() for weight in stack([run]).weights]
     about, found = task(run.task), []
     settings = [{"params": [w], **group} for w, group in zip(weights, groups, strict=True)]
     optim = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[run.optim.kind](settings)
-    for index in about.batches(run.seed, run.optim.batch, run.optim.steps):
+    batches = about.batches(run.seed, run.optim.batch, run.optim.steps)
+    for index in [*batches, torch.arange(len(about.x) - HELD_OUT, len(about.x))]:
         h: Tensor = about.x[index] @ weights[0]
         for weight in weights[1:]:
             h = torch.relu(h) @ weight
         loss = torch.nn.functional.cross_entropy(h, about.y[index])
+        found.append(loss.item())
         optim.zero_grad()
         loss.backward()
         optim.step()
-        found.append(loss.item())
     return found
 
 
@@ -189,7 +190,8 @@ def test_the_optimizers_are_those_of_torch_with_a_rate_for_every_role(
     if kind == "adam":
         for group, eps in zip(groups, (5e-4, 5e-4, 5e-4, 1e-3), strict=True):
             group["eps"] = eps
-    assert train([run]).loss[0] == pytest.approx(torch_losses(run, groups), rel=1e-5)
+    found = train([run])
+    assert [*found.loss[0], *found.held_out] == pytest.approx(torch_losses(run, groups), rel=1e-5)
 
 
 @pytest.mark.parametrize("family", ["mlp", "resmlp"])
@@ -241,4 +243,5 @@ def test_losses_are_golden(make_runs: MakeRuns, family: str, kind: str) -> None:
 
 
 def test_numerics_name_what_a_runs_numbers_depend_on(make_runs: MakeRuns) -> None:
-    assert numerics(make_runs(kind="adam", task="digits_sum")[0]) == "resmlp 1 adam 1 digits 1"
+    said = " ".join(f"{part} {NUMERICS[part]}" for part in ("resmlp", "adam", "digits"))
+    assert numerics(make_runs(kind="adam", task="digits_sum")[0]) == said

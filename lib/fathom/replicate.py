@@ -151,6 +151,25 @@ def print_report() -> None:
     )
 
 
+def markdown_rows(paper: str) -> list[str]:
+    """The README's table of claims, a line per part: claim, the paper's value, ours with its
+    interval and target, verdict."""
+    said, lines = store.params("claims.yaml")[paper], []
+    for row in store.read(f"claims/{paper}").to_dict("records"):
+        ours = _range(row["value"], row["low"], row["high"]).replace("-inf", "−∞")
+        ends = (row["target_low"], row["target_high"])
+        low, high = ("" if abs(end) == float("inf") else f"{end:g}" for end in ends)
+        wanted = (
+            f"{low} to {high}" if low and high else f"at least {low}" if low else f"at most {high}"
+        )
+        figure = said[row["claim"]]["figure"]
+        cells = (f"{row['claim']}, {row['part']}", row["says"], row["paper"], ours, wanted)
+        lines.append(
+            f"| {' | '.join(cells)} | **{row['verdict']}** | [figure](figures/{figure}.svg) |"
+        )
+    return lines
+
+
 def manifest() -> pd.DataFrame:
     """Where every figure comes from: figure, notebook, entries, tables with digests, command."""
     rows = []

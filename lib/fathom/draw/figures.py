@@ -42,12 +42,14 @@ def transfer(
     loss: str,
     paper: Paper | None = None,
     x: str = "depth",
+    beside: pd.DataFrame | None = None,
 ) -> Figure:
     """The transfer plot: a column per parametrization; above, log loss against the rate with
     optima marked and joined; below, the optimum against a size with its drift in words; the
     paper's own curves, where known, at the foot.
 
-    `curves`, `best` and `drifts` hold a column or key `rules`."""
+    `curves`, `best` and `drifts` hold a column or key `rules`; `beside` are optima of the
+    paper's authors for the last column, drawn hollow in its lower panel."""
     heights = [2.0, 1.0, 1.35][: 3 if paper else 2]
     figure = Figure(figsize=(PAGE, 4.5 if paper else 3.5), layout="constrained")
     grid = figure.subplots(
@@ -68,6 +70,9 @@ def transfer(
                 foot, _of(paper.curves, rules), _of(paper.best, rules), top=paper.top, hollow=True
             )
             foot.set_xlabel(paper.axis)
+    if beside is not None:
+        strip(grid[1][-1], beside, hollow=True)
+        grid[1][-1].set_xlabel("depth (hollow: the authors' conv nets)")
     _share(grid[0], curves, top)
     grid[0][0].set_ylabel(f"log loss, {loss}")
     grid[1][0].set_ylabel("optimum, drift in\noctaves/doubling")
@@ -200,7 +205,7 @@ def effective_depth(
     ]
     exponents(right, rows)
     right.set_title("Exponents")
-    for value, name in THEORY.items():
+    for value in THEORY:
         right.axvline(value, color="black", linestyle="--", linewidth=0.8, zorder=0)
     right.set_xticks(list(THEORY), list(THEORY.values()))
     return figure

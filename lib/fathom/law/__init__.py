@@ -1,0 +1,60 @@
+"""Optima, how they move, and what it costs to assume that they do not.
+
+Tables come in, tables and intervals go out. All rates are base-2 logarithms, all losses
+natural logarithms. Every interval is Student's t over seeds, on a statistic computed seed
+by seed (seeds are paired: one seed fixes weights and batches of every run that has it).
+"""
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from fathom.law.formula import (
+    PREDICTIONS,
+    chain_constant,
+    finite_depth,
+    formula,
+    formula_exponent,
+)
+from fathom.law.interval import Interval, interval, where
+from fathom.law.measures import (
+    MEASURES,
+    mean_regret,
+    regret_gap,
+    slope,
+    slopes,
+    worst_gap,
+    worst_ratio,
+)
+from fathom.law.optima import bands, loss_at, one_step_optima, optima, summary, transfer
+
+DERIVED: dict[str, Callable[..., pd.DataFrame]] = {
+    "optima": optima,
+    "transfer": transfer,
+    "one_step": one_step_optima,
+}
+
+__all__ = [
+    "DERIVED",
+    "MEASURES",
+    "PREDICTIONS",
+    "Interval",
+    "bands",
+    "chain_constant",
+    "finite_depth",
+    "formula",
+    "formula_exponent",
+    "interval",
+    "loss_at",
+    "mean_regret",
+    "one_step_optima",
+    "optima",
+    "regret_gap",
+    "slope",
+    "slopes",
+    "summary",
+    "transfer",
+    "where",
+    "worst_gap",
+    "worst_ratio",
+]

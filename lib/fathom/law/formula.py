@@ -1,0 +1,55 @@
+"""The maximal-update rate of a chain at finite depth, and rules that carry a rate deeper."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fathom.law.interval import Interval
+
+
+def finite_depth(depth: Any, *, kappa: float = 2.0, constant: float = 1.0) -> Any:
+    """The one-step maximal-update rate of a plain chain, at every depth and not only far out:
+
+        eta = (constant [ (L+1)(2L+1)/6 + kappa L(L^2-1)/12 ])^(-1/2)  ->  L^(-3/2).
+
+    kappa = E phi'^4 / (E phi'^2)^2 (ReLU 2); constant sets the scale. Source: derivation of
+    the law of arXiv 2602.07494 carried out at finite depth (equation FD)."""
+    L = np.asarray(depth, dtype=float)
+    bracket = (L + 1) * (2 * L + 1) / 6 + kappa * L * (L**2 - 1) / 12
+    return (constant * bracket) ** -0.5
+
+
+def formula(depths: Iterable[float], *, kappa: float, constant: float) -> pd.DataFrame:
+    """log2 of `finite_depth` at each depth, and the line of exponent -3/2 that meets it at
+    the last: columns depth, finite_depth, three_halves."""
+    L = np.sort(np.asarray(list(depths), dtype=float))
+    rate = np.log2(finite_depth(L, kappa=kappa, constant=constant))
+    line = rate[-1] - 1.5 * np.log2(L / L[-1])
+    return pd.DataFrame({"depth": L, "finite_depth": rate, "three_halves": line})
+
+
+def formula_exponent(depths: Iterable[float], *, kappa: float) -> Interval:
+    """The slope that a least-squares line through `finite_depth` has on these depths: what a
+    fit of a pure power law would find if the formula were exact (no interval: no noise)."""
+    at = np.asarray(list(depths), dtype=float)
+    value = float(np.polyfit(np.log2(at), np.log2(finite_depth(at, kappa=kappa)), 1)[0])
+    return Interval(value, value, value, 0)
+
+
+def chain_constant(init_gain: float, input_square: float, readout: float = 1.0) -> float:
+    """The constant of `finite_depth` for a chain with weights of variance init_gain / n that
+    keep E z^2, inputs of mean square `input_square`, read-out variance readout / n^2, squared
+    error and a target of variance 1. Each layer's update carries the mean square of what it
+    reads; half of it for ReLU passes to the gradient's square: q^2 readout / init_gain."""
+    return input_square**2 * readout / init_gain
+
+
+PREDICTIONS: dict[str, Callable[[float, float], float]] = {
+    "constant": lambda depth, anchor: 0.0,
+    "inverse": lambda depth, anchor: -math.log2(depth / anchor),
+    "three_halves": lambda depth, anchor: -1.5 * math.log2(depth / anchor),
+    "finite_depth": lambda depth, anchor: math.log2(finite_depth(depth) / finite_depth(anchor)),
+}

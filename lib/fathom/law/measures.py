@@ -1,0 +1,83 @@
+"""What a claim may measure: each function takes a table and returns an Interval."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fathom.law.formula import finite_depth
+from fathom.law.interval import Interval, interval, where
+
+UNUSABLE = ("edge", "failed")
+
+
+def slope(table: pd.DataFrame, *, along: str, given: Mapping[str, Any]) -> Interval:
+    """Octaves the optimum moves per doubling of a size: the exponent of a power law.
+
+    Least squares over the usable sizes, seed by seed; NaN with fewer than three sizes."""
+    rows = where(table, given)
+    rows = rows[~rows["flag"].isin(UNUSABLE)]
+    return interval([_slope(one, along) for _, one in rows.groupby("seed")])
+
+
+def slopes(best: pd.DataFrame, by: str, *, along: str) -> dict[str, Interval]:
+    """`slope` for every value of a column."""
+    return {str(name): slope(rows, along=along, given={}) for name, rows in best.groupby(by)}
+
+
+def _slope(rows: pd.DataFrame, along: str) -> float:
+    sizes = rows[along].to_numpy(float)
+    if len(np.unique(sizes)) < 3:
+        return math.nan
+    return float(np.polyfit(np.log2(sizes), rows["optimum"].to_numpy(float), 1)[0])
+
+
+def mean_regret(table: pd.DataFrame, *, given: Mapping[str, Any]) -> Interval:
+    """The regret of a transferred rate, averaged over cells, seed by seed."""
+    return interval(where(table, given).groupby("seed")["regret"].mean().to_numpy(float))
+
+
+def regret_gap(
+    table: pd.DataFrame, *, first: str, second: str, given: Mapping[str, Any]
+) -> Interval:
+    """Median regret of one prediction minus that of another, seed by seed."""
+    rows = where(table, given).groupby(["prediction", "seed"])["regret"].median()
+    return interval((rows[first] - rows[second]).to_numpy(float))
+
+
+def worst_gap(
+    table: pd.DataFrame,
+    *,
+    first: Mapping[str, Any],
+    second: Mapping[str, Any],
+    given: Mapping[str, Any],
+) -> Interval:
+    """Best log loss of one kind of run minus that of another, at the depth where it is
+    largest: below zero means that the first is better at every depth."""
+    rows, cell = where(table, given), ["depth", "seed"]
+    sides = [where(rows, side).set_index(cell)["log_loss"] for side in (first, second)]
+    gap = (sides[0] - sides[1]).dropna().groupby("depth")
+    return max((interval(one.to_numpy(float)) for _, one in gap), key=lambda found: found.value)
+
+
+def worst_ratio(
+    table: pd.DataFrame, *, kappa: float, constant: float, given: Mapping[str, Any]
+) -> Interval:
+    """The measured rate over the finite-depth formula's, at the depth where it is farthest
+    from one (the geometric mean over seeds)."""
+    rows = where(table, given)
+    off = rows["optimum"] - np.log2(finite_depth(rows["depth"], kappa=kappa, constant=constant))
+    found = [interval(one.to_numpy(float)) for _, one in off.groupby(rows["depth"])]
+    log2 = max(found, key=lambda one: abs(one.value))
+    return Interval(2**log2.value, 2**log2.low, 2**log2.high, log2.seeds)
+
+
+MEASURES: dict[str, Callable[..., Interval]] = {
+    "slope": slope,
+    "mean_regret": mean_regret,
+    "regret_gap": regret_gap,
+    "worst_gap": worst_gap,
+    "worst_ratio": worst_ratio,
+}

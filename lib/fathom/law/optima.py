@@ -1,0 +1,149 @@
+"""Optima of learning-rate sweeps, cell by cell and seed by seed, and what transfer costs."""
+
+import math
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fathom.law.formula import PREDICTIONS
+from fathom.law.interval import Array, interval, where
+
+
+def optima(runs: pd.DataFrame, by: Sequence[str], metric: str = "loss_mean") -> pd.DataFrame:
+    """The best rate of every cell (a choice of the columns `by`) and seed.
+
+    Columns: by, seed, optimum (a parabola in log loss through the best rate and its
+    neighbours), log_loss there, flag. Flags: cliff, a neighbour diverged and the optimum
+    is the grid point, good to half a step; edge, the best rate is one of the outer two on
+    either side of the grid, and a claim may not use it; failed, no run survived.
+    """
+    rows = []
+    for cell, group in runs.groupby([*by, "seed"], sort=True):
+        rate, loss = _curve(group, metric)
+        best, log_loss, flag = _optimum(rate, loss)
+        named = dict(zip([*by, "seed"], _as_tuple(cell), strict=True))
+        rows.append({**named, "optimum": best, "log_loss": log_loss, "flag": flag})
+    return pd.DataFrame(rows)
+
+
+def _as_tuple(cell: Hashable) -> tuple[Hashable, ...]:
+    return cell if isinstance(cell, tuple) else (cell,)
+
+
+def _curve(group: pd.DataFrame, metric: str) -> tuple[Array, Array]:
+    """Rates in order and the log losses at them; one run at every rate, or it is no curve."""
+    group = group.sort_values("log2_lr")
+    rate = group["log2_lr"].to_numpy(float)
+    if (np.diff(rate) <= 0).any():
+        raise LookupError("a cell has two runs at one rate: name another column in by")
+    with np.errstate(divide="ignore"):
+        return rate, np.log(group[metric].to_numpy(float))
+
+
+def _optimum(rate: Array, loss: Array) -> tuple[float, float, str]:
+    if not np.isfinite(loss).any():
+        return math.nan, math.inf, "failed"
+    i, last = int(np.argmin(loss)), len(loss) - 1
+    inner = 0 < i < last
+    cliff = inner and not np.isfinite(loss[i - 1 : i + 2]).all()
+    edge = i < 2 or (i > last - 2 and not cliff)
+    flag = "edge" if edge else "cliff" if cliff else ""
+    if not inner or cliff:
+        return float(rate[i]), float(loss[i]), flag
+    a, b, c = np.polyfit(rate[i - 1 : i + 2] - rate[i], loss[i - 1 : i + 2], 2)
+    if a <= 0:
+        return float(rate[i]), float(loss[i]), flag
+    return float(rate[i] - b / (2 * a)), float(c - b * b / (4 * a)), flag
+
+
+def loss_at(rate: Array, loss: Array, wanted: float) -> float:
+    """Log loss at a rate between grid points: the parabola through the three nearest, inf
+    where one of the two around it diverged, NaN outside the grid."""
+    if not rate[0] <= wanted <= rate[-1]:
+        return math.nan
+    right = int(np.clip(np.searchsorted(rate, wanted), 1, len(rate) - 1))
+    if not np.isfinite(loss[right - 1 : right + 1]).all():
+        return math.inf
+    i = int(np.clip(np.abs(rate - wanted).argmin(), 1, len(rate) - 2))
+    if not np.isfinite(loss[i - 1 : i + 2]).all():
+        return float(np.interp(wanted, rate, loss))
+    return float(np.polyval(np.polyfit(rate[i - 1 : i + 2], loss[i - 1 : i + 2], 2), wanted))
+
+
+def bands(runs: pd.DataFrame, by: Sequence[str], metric: str = "loss_mean") -> pd.DataFrame:
+    """Curves for drawing: mean log loss over seeds at every rate of every cell, with the
+    5-95 % bootstrap of that mean (fixed resamples); inf where a seed diverged.
+
+    Columns: by, log2_lr, log_loss, low, high."""
+    draws = np.random.default_rng(2602_07494)
+    rows = []
+    for cell, group in runs.groupby([*by, "log2_lr"], sort=True):
+        with np.errstate(divide="ignore"):
+            loss = np.log(group.sort_values("seed")[metric].to_numpy(float))
+        resampled = loss[draws.integers(0, len(loss), (1000, len(loss)))].mean(axis=1)
+        finite = bool(np.isfinite(loss).all())
+        low, high = np.quantile(resampled, [0.05, 0.95]) if finite else (math.inf, math.inf)
+        named = dict(zip([*by, "log2_lr"], _as_tuple(cell), strict=True))
+        rows.append({**named, "log_loss": loss.mean(), "low": low, "high": high})
+    return pd.DataFrame(rows)
+
+
+def summary(best: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Optima over seeds: one row per cell with the mean optimum and its 95 % interval, the
+    mean log loss there and its interval, and the worst flag of any seed."""
+    order = {"": 0, "cliff": 1, "edge": 2, "failed": 3}
+    rows = []
+    for cell, group in best.groupby([*by], sort=True):
+        rate, loss = (
+            interval(group["optimum"].to_numpy(float)),
+            interval(group["log_loss"].to_numpy(float)),
+        )
+        named = dict(zip(by, _as_tuple(cell), strict=True))
+        named |= {"optimum": rate.value, "low": rate.low, "high": rate.high}
+        named |= {"log_loss": loss.value, "loss_low": loss.low, "loss_high": loss.high}
+        rows.append({**named, "flag": max(group["flag"].fillna(""), key=lambda word: order[word])})
+    return pd.DataFrame(rows)
+
+
+def transfer(
+    runs: pd.DataFrame,
+    by: Sequence[str],
+    anchor: Mapping[str, Any],
+    predictions: Sequence[str] = ("constant",),
+    metric: str = "loss_mean",
+) -> pd.DataFrame:
+    """What it costs to take the rate from another size: tuned at the anchor (its mean
+    optimum over seeds), carried to every cell by each prediction.
+
+    Columns: by, seed, prediction, log2_lr (the rate taken over), regret (log loss there
+    minus the cell's best log loss; inf where it diverges, NaN where it lies outside the grid).
+    """
+    best = optima(runs, by, metric)
+    curves = {_as_tuple(cell): group for cell, group in runs.groupby([*by, "seed"])}
+    rest = [name for name in by if name not in anchor]
+    tuned: dict[tuple[Any, ...], list[float]] = defaultdict(list)
+    for row in where(best, anchor).to_dict("records"):
+        tuned[tuple(row[name] for name in rest)].append(row["optimum"])
+    rows = []
+    for row in best.to_dict("records"):
+        cell = {name: row[name] for name in [*by, "seed"]}
+        rate, loss = _curve(curves[tuple(cell.values())], metric)
+        start = float(np.mean(tuned.get(tuple(row[name] for name in rest), [math.nan])))
+        for name in predictions:
+            wanted = start + PREDICTIONS[name](float(row["depth"]), float(anchor["depth"]))
+            regret = loss_at(rate, loss, wanted) - row["log_loss"]
+            rows.append({**cell, "prediction": name, "log2_lr": wanted, "regret": regret})
+    return pd.DataFrame(rows)
+
+
+def one_step_optima(
+    steps: pd.DataFrame, by: Sequence[str], metric: str = "update_mean"
+) -> pd.DataFrame:
+    """The rate at which one step moves the units by one, from measurements at rate 1: a
+    table like that of `optima`, with optimum = -log2(movement) / 2 and no loss."""
+    table = steps[[*by, "seed"]].copy()
+    table["optimum"] = -np.log2(steps[metric]) / 2
+    return table.assign(log_loss=math.nan, flag="")

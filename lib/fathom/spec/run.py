@@ -1,0 +1,127 @@
+"""What one training is, and the settings of the other engines, as frozen types."""
+
+import hashlib
+import json
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from fathom.spec.words import (
+    COLUMNS,
+    DERIVED,
+    FAMILIES,
+    MEASURES,
+    METRICS,
+    PHIS,
+    PREDICTIONS,
+    TASKS,
+    known_column,
+    known_rules,
+    one_of,
+    whole_halves,
+)
+
+Count = Annotated[int, Field(ge=1, description="a whole number, at least 1")]
+Positive = Annotated[float, Field(gt=0, description="a number above 0")]
+
+
+class Part(BaseModel):
+    """A frozen group of settings; unknown keys and loose types are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Net(Part):
+    """One architecture at one size.
+
+    `depth` counts residual blocks (the papers' L); for a plain chain, all matrices before
+    the read-out, the input matrix included, so that it equals the effective depth.
+    """
+
+    family: Annotated[str, one_of(FAMILIES)]
+    width: Count
+    depth: Count
+    block_depth: Annotated[int, Field(ge=1, le=2, description="1 or 2 matrices in a block")] = 1
+    phi: Annotated[str, one_of(PHIS)] = "relu"
+    order: Annotated[str, one_of(("post", "pre"))] = "post"
+    center: Annotated[bool, Field(description="true or false")] = False
+    norm: Annotated[str, one_of(("none", "layer"))] = "none"
+    gain: Positive = 1.0
+    init_gain: Positive = 1.0
+    train_ends: Annotated[bool, Field(description="true or false")] = True
+
+    @model_validator(mode="after")
+    def _chain_has_no_branch(self) -> "Net":
+        plain = Net.model_construct(family="mlp", width=1, depth=1)
+        for name in ("block_depth", "order", "center", "norm", "gain"):
+            if self.family == "mlp" and getattr(self, name) != getattr(plain, name):
+                raise ValueError(f"{name} is a setting of residual branches; family mlp has none")
+        return self
+
+
+class Base(Part):
+    """The width and depth at which all parametrizations coincide."""
+
+    width: Count
+    depth: Count
+
+
+class Optim(Part):
+    """The optimizer: `log2_lr` is the base-2 logarithm of the rate at base size."""
+
+    kind: Annotated[str, one_of(("sgd", "adam"))]
+    log2_lr: Annotated[
+        float,
+        Field(description="the base-2 logarithm of the rate, in halves"),
+        AfterValidator(whole_halves),
+    ]
+    batch: Count
+    steps: Count
+
+
+class Run(Part):
+    """One training. `seed` fixes initial weights and batches for all rates, rules and depths."""
+
+    net: Net
+    rules: Annotated[str, AfterValidator(known_rules)]
+    base: Base
+    optim: Optim
+    task: Annotated[str, one_of(TASKS)]
+    seed: Annotated[int, Field(ge=0, description="a whole number, at least 0")]
+
+    @property
+    def key(self) -> str:
+        """Twelve hexadecimal digits of identity; a field left at its default does not count,
+        so that a field added later leaves every old key as it was."""
+        said = json.dumps(self.model_dump(exclude_defaults=True), sort_keys=True)
+        return hashlib.sha256(said.encode()).hexdigest()[:12]
+
+    def row(self) -> dict[str, Any]:
+        """The run as columns of a table: the fields' names, with base_width and base_depth."""
+        base = {f"base_{name}": value for name, value in self.base.model_dump().items()}
+        ends = {"rules": self.rules, "task": self.task, "seed": self.seed}
+        order = {**self.net.model_dump(), **base, **self.optim.model_dump(), **ends}
+        return {name: order[name] for name in COLUMNS}
+
+
+class Probe(Part):
+    """A probe entry: what is measured, and the grids of runs it is measured on."""
+
+    measure: Annotated[str, one_of(MEASURES)]
+    runs: Annotated[Any, Field(description="a grid, or a list of grids")]
+
+
+class Law(Part):
+    """A law entry: the table it reads and what it derives from it, cell by cell of `by`."""
+
+    reads: Annotated[str, Field(description="a table, such as sweep/tp6_resmlp")]
+    derive: Annotated[str, one_of(DERIVED)]
+    by: Annotated[list[Annotated[str, AfterValidator(known_column)]], Field(min_length=1)]
+    metric: Annotated[str, one_of(METRICS)]
+    anchor: Annotated[dict[str, Any], Field(description="columns and values")] = {}
+    predictions: list[Annotated[str, one_of(PREDICTIONS)]] = ["constant"]
+
+    def options(self) -> dict[str, Any]:
+        """What the function that `derive` names is called with, besides the table."""
+        carried = {"anchor": self.anchor, "predictions": self.predictions}
+        return {"by": self.by, "metric": self.metric, **(carried if self.anchor else {})}

@@ -1,0 +1,77 @@
+"""The words that params.yaml may use, and the sentences about those it may not."""
+
+import difflib
+import re
+from collections.abc import Iterable
+
+from pydantic import AfterValidator
+
+FAMILIES = ("mlp", "resmlp")
+PHIS = ("linear", "relu", "abs", "tanh")
+RULES = ("sp", "ntp", "mup", "ode", "depth_mup", "am_mup")
+TASKS = (
+    "digits",
+    "digits_noisy",
+    "digits_random",
+    "digits_sum",
+    "digits_mse",
+    "gaussian",
+)
+MEASURES = ("one_step", "one_sample_step")
+DERIVED = ("optima", "transfer", "one_step")
+PREDICTIONS = ("constant", "inverse", "three_halves", "finite_depth")
+METRICS = ("loss_mean", "loss_early", "loss_late", "loss_held_out")
+METRICS += ("update_mean", "update_last", "update_max", "update_relative")
+COLUMNS = (
+    *("task", "family", "rules", "phi", "width", "depth", "block_depth", "order", "center"),
+    *("norm", "gain", "init_gain", "train_ends", "base_width", "base_depth"),
+    *("kind", "batch", "steps", "log2_lr", "seed"),
+)
+ALPHA = re.compile(r"alpha\((-?\d+(?:\.\d+)?), ?(-?\d+(?:\.\d+)?)\)")
+
+
+class Refused(ValueError):
+    """Input that cannot be used: the message is one sentence for the person who gave it."""
+
+
+def nearest(word: object, allowed: Iterable[str]) -> str:
+    """The part of an error sentence that lists what is allowed, with the nearest match."""
+    names = list(allowed)
+    close = difflib.get_close_matches(str(word), names, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"is not one of {', '.join(names)}{hint}"
+
+
+def one_of(names: tuple[str, ...]) -> AfterValidator:
+    """A check that a word is one of these."""
+
+    def check(word: str) -> str:
+        if word not in names:
+            raise ValueError(nearest(word, names))
+        return word
+
+    return AfterValidator(check)
+
+
+def known_rules(word: str) -> str:
+    """The name of a parametrization, alpha(a, g) included, or a ValueError."""
+    if word not in RULES and not ALPHA.fullmatch(word):
+        raise ValueError(nearest(word, [*RULES, "alpha(a, g)"]))
+    return word
+
+
+def known_column(word: str) -> str:
+    """A column of a table of runs, or a ValueError that says which there are."""
+    if word not in COLUMNS:
+        raise ValueError(nearest(word, COLUMNS))
+    return word
+
+
+def whole_halves(log2_lr: float) -> float:
+    """A rate's base-2 logarithm in halves, or a ValueError that says what it is."""
+    if log2_lr * 2 != int(log2_lr * 2):
+        raise ValueError(
+            "is not a multiple of 1/2: log2_lr is the base-2 logarithm of the rate "
+            "(a rate of 0.001 is about -10)"
+        )
+    return log2_lr
