@@ -27,20 +27,58 @@ class Mutation(NamedTuple):
 
 MUTATIONS = [
     Mutation("1/sqrt(L) on the branch", "net/scaling.py", "Power(0, -a), {", "Power(), {", "probe"),
-    Mutation("1/N of Adam's hidden rate", "net/scaling.py", "adam=Power(-1), eps=Power(-1)),\n        \"readout\"", "eps=Power(-1)),\n        \"readout\"", "scaling"),
-    Mutation("Adam's factor of depth", "net/scaling.py", "adam=Power(-1, -g)", "adam=Power(-1)", "scaling"),
-    Mutation("1/N of the read-out", "net/scaling.py", "Rule(init=Power(-1), sgd=Power(-1)", "Rule(sgd=Power(-1)", "scaling"),
+    Mutation(
+        "1/N of Adam's hidden rate",
+        "net/scaling.py",
+        'adam=Power(-1), eps=Power(-1)),\n        "readout"',
+        'eps=Power(-1)),\n        "readout"',
+        "scaling",
+    ),
+    Mutation(
+        "Adam's factor of depth",
+        "net/scaling.py",
+        "adam=Power(-1, -g)",
+        "adam=Power(-1)",
+        "scaling",
+    ),
+    Mutation(
+        "1/N of the read-out",
+        "net/scaling.py",
+        "Rule(init=Power(-1), sgd=Power(-1)",
+        "Rule(sgd=Power(-1)",
+        "scaling",
+    ),
     Mutation("mean subtraction", "net/layers.py", "h - h.mean(-1, keepdim=True)", "h", "models"),
     Mutation("Adam's bias correction", "net/train.py", "1 - BETA_1 ** (step + 1)", "1.0", "train"),
     Mutation("He's gain", "net/train.py", "else run.net.init_gain)", "else 1.0)", "models"),
-    Mutation("the read-out's nonlinearity", "net/models/resmlp.py", "phi(stream) if pre else stream", "stream", "models"),
-    Mutation("the seed of the batches", "net/data.py", "default_rng([seed, 0]), len", "default_rng([0, 0]), len", "train"),
-    Mutation("the square of a multiplier", "net/probe.py", "nets.mults[i] ** 2", "nets.mults[i]", "probe"),
-    Mutation("stacks of one off the grid of 16", "net/sweep.py", "net.width % 16 or optim.batch % 16", "False", "train"),
+    Mutation(
+        "the read-out's nonlinearity",
+        "net/models/resmlp.py",
+        "phi(stream) if pre else stream",
+        "stream",
+        "models",
+    ),
+    Mutation(
+        "the seed of the batches",
+        "net/data.py",
+        "default_rng([seed, 0]), len",
+        "default_rng([0, 0]), len",
+        "train",
+    ),
+    Mutation(
+        "the square of a multiplier", "net/probe.py", "nets.mults[i] ** 2", "nets.mults[i]", "probe"
+    ),
+    Mutation(
+        "stacks of one off the grid of 16",
+        "net/sweep.py",
+        "net.width % 16 or optim.batch % 16",
+        "False",
+        "train",
+    ),
     Mutation("kappa of the formula", "law/formula.py", "kappa * L", "L", "law"),
     Mutation("95 %", "law/interval.py", "0.975", "0.95", "law"),
     Mutation("the digest of a table", "store.py", "or words[2] != _digest(body)", "", "store"),
-]  # fmt: skip
+]
 
 
 def survives(mutation: Mutation, copy: Path) -> bool:

@@ -168,11 +168,9 @@ def test_the_constants_of_the_chain_are_those_of_the_derivation() -> None:
 
 def noisy(sweeps: int) -> pd.DataFrame:
     """Optima of many sweeps of 5 seeds that move as depth^(-3/2), with noise in each."""
-    sizes, seeds = np.array([4, 16, 64, 256]), range(5)
-    cells = pd.MultiIndex.from_product(
-        [range(sweeps), seeds, sizes], names=["sweep", "seed", "depth"]
-    )
-    table = cells.to_frame(index=False).assign(flag="")
+    cells = [range(sweeps), range(5), [4, 16, 64, 256]]
+    index = pd.MultiIndex.from_product(cells, names=["sweep", "seed", "depth"])
+    table = index.to_frame(index=False).assign(flag="")
     noise = np.random.default_rng(0).normal(0, 0.2, len(table))
     return table.assign(optimum=-1.5 * np.log2(table["depth"]) + noise)
 

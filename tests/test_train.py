@@ -214,12 +214,12 @@ def test_the_loss_falls_on_clean_digits(make_runs: MakeRuns) -> None:
 
 def test_a_summary_is_of_all_steps_and_of_the_first_and_last_fifth(make_runs: MakeRuns) -> None:
     nets = stack(make_runs())
-    curve = np.array([[9.0, 7, 6, 5, 4, 3, 3, 3, 2, 1]])
+    curve = np.arange(20.0)[None]
     row = summary(Curves(curve, np.array([2.5]), nets))[0]
-    expected = {"loss_mean": 4.3, "loss_early": 8.0, "loss_late": 1.5, "loss_held_out": 2.5}
+    expected = {"loss_mean": 9.5, "loss_early": 1.5, "loss_late": 17.5, "loss_held_out": 2.5}
     assert row == pytest.approx(expected)
     row = summary(Curves(curve[:, :3], np.array([2.5]), nets))[0]
-    assert (row["loss_early"], row["loss_late"]) == (9.0, 6.0)
+    assert (row["loss_early"], row["loss_late"]) == (0.0, 2.0)
 
 
 @pytest.mark.parametrize("bad", [math.inf, math.nan])

@@ -1,6 +1,5 @@
 """What a replicator asks for: retrain, redraw, and set the new beside the committed."""
 
-import io
 import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -53,11 +52,7 @@ def replace(tables: list[str]) -> None:
 def committed(name: str) -> pd.DataFrame | None:
     """A table as the last commit has it; None where that commit has none."""
     said = _git("show", f"HEAD:artifacts/{name}.csv")
-    return (
-        pd.read_csv(io.StringIO(said), comment="#", keep_default_na=False, na_values=[""])
-        if said
-        else None
-    )
+    return store.parse(said) if said else None
 
 
 def _git(*words: str) -> str:

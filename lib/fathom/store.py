@@ -32,7 +32,10 @@ def place(name: str, root: str = "artifacts") -> Path:
 def text(table: pd.DataFrame) -> str:
     """A table as text: rows sorted from the first column on, seven significant digits, and
     no time, host or path anywhere."""
-    rows = table.sort_values(list(table.columns), kind="stable", ignore_index=True)
+    shown = table.copy()
+    for name in shown.select_dtypes("float").columns:
+        shown[name] = shown[name].map(lambda number: float(f"{number:.7g}"))
+    rows = shown.sort_values(list(shown.columns), kind="stable", ignore_index=True)
     body = rows.to_csv(index=False, float_format="%.7g", lineterminator="\n")
     versions = ", ".join(f"{name} {version(name).split('+')[0]}" for name in MADE_WITH)
     return f"# fathom {_digest(body)} made with {versions}\n{body}"
@@ -54,7 +57,15 @@ def read(name: str, root: str = "artifacts") -> pd.DataFrame:
         raise Refused(f"{root}/{name}.csv: missing; the name {nearest(name, there)}")
     said = path.read_text()
     digest(name, root)
-    return pd.read_csv(io.StringIO(said), comment="#", keep_default_na=False, na_values=[""])
+    return parse(said)
+
+
+def parse(said: str) -> pd.DataFrame:
+    """A table from its text; a key is a word even where its digits look like a number."""
+    words = {"key": str}
+    return pd.read_csv(
+        io.StringIO(said), comment="#", dtype=words, keep_default_na=False, na_values=[""]
+    )
 
 
 def digest(name: str, root: str = "artifacts") -> str:
@@ -85,7 +96,9 @@ def keeper(name: str, root: str = "artifacts") -> Callable[[list[dict[str, Any]]
     path.parent.mkdir(parents=True, exist_ok=True)
 
     def keep(rows: list[dict[str, Any]]) -> None:
+        cut = path.exists() and not path.read_bytes().endswith(b"\n")
         with path.open("a") as journal:
+            journal.write("\n" if cut else "")
             journal.writelines(f"{json.dumps(row)}\n" for row in rows)
             journal.flush()
             os.fsync(journal.fileno())

@@ -18,7 +18,6 @@ def slope(table: pd.DataFrame, *, along: str, given: Mapping[str, Any]) -> Inter
 
     Least squares over the usable sizes, seed by seed; NaN with fewer than three sizes."""
     rows = where(table, given)
-    rows = rows[~rows["flag"].isin(UNUSABLE)]
     return interval([_slope(one, along) for _, one in rows.groupby("seed")])
 
 
@@ -28,6 +27,7 @@ def slopes(best: pd.DataFrame, by: str, *, along: str) -> dict[str, Interval]:
 
 
 def _slope(rows: pd.DataFrame, along: str) -> float:
+    rows = rows[~rows["flag"].isin(UNUSABLE)]
     sizes = rows[along].to_numpy(float)
     if len(np.unique(sizes)) < 3:
         return math.nan
@@ -35,16 +35,23 @@ def _slope(rows: pd.DataFrame, along: str) -> float:
 
 
 def mean_regret(table: pd.DataFrame, *, given: Mapping[str, Any]) -> Interval:
-    """The regret of a transferred rate, averaged over cells, seed by seed."""
-    return interval(where(table, given).groupby("seed")["regret"].mean().to_numpy(float))
+    """The regret of a transferred rate, averaged over cells, seed by seed; NaN where the grid
+    of one of the cells does not reach the rate."""
+    regret = where(table, given).groupby("seed")["regret"]
+    return interval([float(np.mean(one.to_numpy(float))) for _, one in regret])
 
 
 def regret_gap(
     table: pd.DataFrame, *, first: str, second: str, given: Mapping[str, Any]
 ) -> Interval:
-    """Median regret of one prediction minus that of another, seed by seed."""
-    rows = where(table, given).groupby(["prediction", "seed"])["regret"].median()
-    return interval((rows[first] - rows[second]).to_numpy(float))
+    """Median regret of one prediction minus that of another, seed by seed; NaN where the grid
+    of one of the cells does not reach a rate."""
+    rows = where(table, given)
+    sides = [
+        where(rows, {"prediction": name}).groupby("seed")["regret"] for name in (first, second)
+    ]
+    medians = [[float(np.median(one.to_numpy(float))) for _, one in side] for side in sides]
+    return interval(np.subtract(medians[0], medians[1]))
 
 
 def worst_gap(

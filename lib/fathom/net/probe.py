@@ -93,8 +93,8 @@ def _updates(nets: Stack, x: Tensor, moves: dict[int, Tensor]) -> list[dict[str,
 
         _, units = nets.model.forward(moved, nets.branch, x)
         pairs = [forward_ad.unpack_dual(unit) for unit in units]
-        size = torch.stack([_mean_square(pair.primal) for pair in pairs])
-        change = torch.stack([_mean_square(pair.tangent) for pair in pairs])
+        size = torch.stack([_mean_square(pair.primal, len(nets.runs)) for pair in pairs])
+        change = torch.stack([_mean_square(pair.tangent, len(nets.runs)) for pair in pairs])
     found = {
         "update_mean": change.mean(0),
         "update_last": change[-1],
@@ -104,9 +104,9 @@ def _updates(nets: Stack, x: Tensor, moves: dict[int, Tensor]) -> list[dict[str,
     return [{name: float(value[i]) for name, value in found.items()} for i in range(len(nets.runs))]
 
 
-def _mean_square(unit: Tensor | None) -> Tensor:
+def _mean_square(unit: Tensor | None, runs: int) -> Tensor:
     """Mean over batch and width, one number per run; a unit that nothing moved has no tangent."""
-    return torch.zeros(()) if unit is None else unit.square().mean((1, 2)).double()
+    return torch.zeros(runs).double() if unit is None else unit.square().mean((1, 2)).double()
 
 
 def _batch(runs: Sequence[Run]) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,7 @@
 """An entry of params.yaml becomes a list of runs, or one sentence about what is wrong."""
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeVar
 
@@ -8,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from fathom.spec.run import Base, Net, Optim, Part, Run
-from fathom.spec.words import FAMILIES, PHIS, RULES, TASKS, Refused, nearest
+from fathom.spec.words import WORDS, Refused, nearest
 
 P = TypeVar("P", bound=Part)
 PARTS: dict[str, type[Part]] = {"net": Net, "base": Base, "optim": Optim}
@@ -46,8 +47,11 @@ def settings(part: type[P], entry: object, place: str) -> P:
         return part.model_validate(said)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise Refused(f"{place}.{where}: {first['input']!r} {_why(error)}") from None
+        where, *rest = map(str, first["loc"])
+        said_what = f"{place}.{'.'.join([where, *rest])}: {first['input']!r}"
+        if first["type"] == "value_error":
+            raise Refused(f"{said_what} {_why(error)}") from None
+        raise Refused(f"{said_what} is not allowed; {_allowed(part, where)}") from None
 
 
 def _short(run: Run) -> str:
@@ -134,20 +138,22 @@ def _why(error: ValidationError) -> str:
 
 
 def _allowed(part: type[Part], name: str) -> str:
-    info = part.model_fields[name]
-    if info.description:
-        return f"{name} is {info.description}"
-    if name == "rules":
-        return f"rules is one of {', '.join(RULES)}, alpha(a, g)"
-    words = {"family": FAMILIES, "phi": PHIS, "task": TASKS, "kind": ("sgd", "adam")}
-    words |= {"order": ("post", "pre"), "norm": ("none", "layer")}
-    return f"{name} is one of {', '.join(words[name])}"
+    described = part.model_fields[name].description
+    if described:
+        return f"{name} is {described}"
+    many = "a list of" if name in ("by", "predictions") else "one of"
+    return f"{name} is {many} {', '.join(WORDS[name])}"
+
+
+def _finite(number: object) -> bool:
+    plain = isinstance(number, (int, float)) and not isinstance(number, bool)
+    return plain and math.isfinite(number)
 
 
 def _range(said: Mapping[str, Any], place: str) -> list[float]:
     given: Any = said.get("range")
     ends = given if isinstance(given, list) and set(said) == {"range"} else []
-    if len(ends) not in (2, 3) or any(type(end) not in (int, float) for end in ends):
+    if len(ends) not in (2, 3) or not all(_finite(end) for end in ends):
         raise Refused(f"{place}: found {dict(said)!r}; a range is {{range: [first, last, step]}}")
     first, last, step = (*ends, 1)[:3]
     count = (last - first) / step + 1 if step > 0 else 0

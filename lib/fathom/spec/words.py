@@ -1,6 +1,7 @@
 """The words that params.yaml may use, and the sentences about those it may not."""
 
 import difflib
+import math
 import re
 from collections.abc import Iterable
 
@@ -27,6 +28,20 @@ COLUMNS = (
     *("norm", "gain", "init_gain", "train_ends", "base_width", "base_depth"),
     *("kind", "batch", "steps", "log2_lr", "seed"),
 )
+WORDS: dict[str, tuple[str, ...]] = {
+    "family": FAMILIES,
+    "phi": PHIS,
+    "rules": (*RULES, "alpha(a, g)"),
+    "task": TASKS,
+    "order": ("post", "pre"),
+    "norm": ("none", "layer"),
+    "kind": ("sgd", "adam"),
+    "measure": MEASURES,
+    "derive": DERIVED,
+    "metric": METRICS,
+    "by": COLUMNS,
+    "predictions": PREDICTIONS,
+}
 ALPHA = re.compile(r"alpha\((-?\d+(?:\.\d+)?), ?(-?\d+(?:\.\d+)?)\)")
 
 
@@ -69,7 +84,7 @@ def known_column(word: str) -> str:
 
 def whole_halves(log2_lr: float) -> float:
     """A rate's base-2 logarithm in halves, or a ValueError that says what it is."""
-    if log2_lr * 2 != int(log2_lr * 2):
+    if not math.isfinite(log2_lr) or log2_lr * 2 != int(log2_lr * 2):
         raise ValueError(
             "is not a multiple of 1/2: log2_lr is the base-2 logarithm of the rate "
             "(a rate of 0.001 is about -10)"
