@@ -81,6 +81,20 @@ MUTATIONS = [
 ]
 
 
+def passes(tests: str, copy: Path) -> bool:
+    """True where a file of tests passes in the copy."""
+    env = {**os.environ, "PYTHONPATH": str(copy / "lib"), "PYTHONDONTWRITEBYTECODE": "1"}
+    words = ["-m", "pytest", "-p", "no:nbval", "-p", "no:cacheprovider", "-qx"]
+    done = subprocess.run(
+        [sys.executable, *words, f"tests/test_{tests}.py"],
+        cwd=copy,
+        env=env,
+        capture_output=True,
+        check=False,
+    )
+    return done.returncode == 0
+
+
 def survives(mutation: Mutation, copy: Path) -> bool:
     """True where the tests pass although the factor is gone."""
     path = copy / "lib" / "fathom" / mutation.path
@@ -88,17 +102,9 @@ def survives(mutation: Mutation, copy: Path) -> bool:
     if text.count(mutation.old) != 1:
         sys.exit(f"{mutation.path}: {mutation.old!r} is there {text.count(mutation.old)} times")
     path.write_text(text.replace(mutation.old, mutation.new))
-    env = {**os.environ, "PYTHONPATH": str(copy / "lib"), "PYTHONDONTWRITEBYTECODE": "1"}
-    words = ["-m", "pytest", "-p", "no:nbval", "-p", "no:cacheprovider", "-qx"]
-    done = subprocess.run(
-        [sys.executable, *words, f"tests/test_{mutation.tests}.py"],
-        cwd=copy,
-        env=env,
-        capture_output=True,
-        check=False,
-    )
+    alive = passes(mutation.tests, copy)
     path.write_text(text)
-    return done.returncode == 0
+    return alive
 
 
 def main() -> int:
@@ -107,6 +113,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "fathom"
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".venv", ".git", "build"))
+        for tests in dict.fromkeys(mutation.tests for mutation in MUTATIONS):
+            if not passes(tests, copy):
+                sys.exit(f"tests/test_{tests}.py fails before anything is removed")
         for mutation in MUTATIONS:
             alive = survives(mutation, copy)
             survivors += alive

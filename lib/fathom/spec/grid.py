@@ -145,9 +145,8 @@ def _allowed(part: type[Part], name: str) -> str:
     return f"{name} is {many} {', '.join(WORDS[name])}"
 
 
-def _finite(number: object) -> bool:
-    plain = isinstance(number, (int, float)) and not isinstance(number, bool)
-    return plain and math.isfinite(number)
+def _finite(number: Any) -> bool:
+    return type(number) in (int, float) and math.isfinite(number)
 
 
 def _range(said: Mapping[str, Any], place: str) -> list[float]:
