@@ -121,7 +121,8 @@ def _overhang(row: Sequence[Axes], words: str) -> None:
 def _share(row: Sequence[Axes], curves: pd.DataFrame, top: float) -> None:
     """The same axes for a row of panels: all rates, and losses from the lowest to `top`."""
     ends = [axes.get_xlim() for axes in row]
-    low = curves.loc[curves["log_loss"] < top, "log_loss"].min()
+    shown = curves.loc[curves["log_loss"] < top, "log_loss"]
+    low = shown.min() if len(shown) else top - 1
     for axes in row:
         axes.set_xlim(min(left for left, _ in ends), max(right for _, right in ends))
         axes.set_ylim(low - 0.08 * (top - low), top)

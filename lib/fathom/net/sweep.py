@@ -14,6 +14,7 @@ import pandas as pd
 import psutil
 import torch
 from joblib import Parallel, cpu_count, delayed
+from joblib.externals.loky import get_reusable_executor
 from tqdm import tqdm
 
 from fathom.net import probe
@@ -61,6 +62,7 @@ def sweep(
             lost = sum(_diverged(row) for row in rows.values())
             bar.set_postfix_str(f"{len(rows)} of {len(runs)} done, {lost} diverged", refresh=False)
             bar.update(sum(costs[row["key"]] for row in done))
+    get_reusable_executor().shutdown(wait=True)
     return pd.DataFrame([rows[run.key] for run in runs])
 
 
