@@ -139,6 +139,14 @@ def test_the_worst_gap_is_at_the_depth_where_the_first_is_least_better() -> None
     assert found.value == pytest.approx(-0.2)
 
 
+def test_the_worst_gap_is_unknown_where_both_sides_diverged_at_a_depth() -> None:
+    table = pd.DataFrame({"depth": [4, 4, 8, 8] * 2, "seed": [1, 2] * 4})
+    table["phi"] = ["abs"] * 4 + ["relu"] * 4
+    table["log_loss"] = [-2, -2.2, math.inf, math.inf, -1, -1, math.inf, math.inf]
+    found = law.worst_gap(table, first={"phi": "abs"}, second={"phi": "relu"}, given={})
+    assert math.isnan(found.value)
+
+
 def test_the_worst_ratio_is_at_the_depth_farthest_from_the_formula() -> None:
     table = pd.DataFrame({"depth": [4, 4, 8, 8], "seed": [1, 2] * 2})
     table["optimum"] = [math.log2(law.finite_depth(depth)) for depth in table["depth"]]

@@ -7,6 +7,7 @@ from fathom import law, phi, spec
 from fathom.net import data, probe, train
 from fathom.net.models import FAMILIES
 from fathom.net.scaling import PARAMETRIZATIONS, parametrization
+from fathom.net.sweep import sweep
 from fathom.spec import Law, Net, Part, Probe, Refused, Run, grid, settings
 from pydantic import create_model
 
@@ -95,7 +96,7 @@ def test_a_run_named_twice_in_one_grid_is_refused() -> None:
     [
         ("nett", {}, ".nett:", "did you mean net?"),
         ("net.widht", 16, ".net.widht:", "did you mean width?"),
-        ("optim.lr", 0.1, ".optim.lr:", "give log2_lr, the base-2 logarithm"),
+        ("optim.lr", 0.1, ".optim.lr:", "give optim.log2_lr, the base-2 logarithm"),
         ("net.width", "16", ".net.width:", "'16' is not allowed; width is a whole number"),
         ("net.width", 16.0, ".net.width:", "16.0 is not allowed; width is a whole number"),
         ("net.width", True, ".net.width:", "True is not allowed; width is a whole number"),
@@ -105,7 +106,7 @@ def test_a_run_named_twice_in_one_grid_is_refused() -> None:
         ("net.depth", [], ".net.depth:", "an empty list leaves nothing to run; depth is a whole"),
         ("net.block_depth", 3, ".net.block_depth:", "1 or 2"),
         ("net.center", 1, ".net.center:", "true or false"),
-        ("net.gain", 0, ".net.gain:", "a number above 0"),
+        ("net.gain", 0, ".net.gain:", "a finite number above 0"),
         ("net.family", "resmpl", ".net.family:", "one of mlp, resmlp; did you mean resmlp?"),
         ("net.phi", "rleu", ".net.phi:", "linear, relu, abs, tanh; did you mean relu?"),
         ("net.order", "mid", ".net.order:", "post, pre"),
@@ -216,7 +217,7 @@ def test_a_missing_setting_is_refused(name: str) -> None:
 
 def test_a_law_without_an_anchor_hands_on_none() -> None:
     assert set(settings(Law, LAW, PLACE).options()) == {"by", "metric"}
-    anchored = settings(Law, LAW | {"anchor": {"depth": 4}}, PLACE)
+    anchored = settings(Law, LAW | {"derive": "transfer", "anchor": {"depth": 4}}, PLACE)
     assert anchored.options()["anchor"] == {"depth": 4}
 
 
@@ -237,3 +238,29 @@ def test_every_allowed_word_leads_somewhere(make_runs: MakeRuns) -> None:
         assert data.task(run.task) and train.numerics(run)
     for measure in spec.MEASURES:
         assert probe.one_step(make_runs(), measure)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"derive": "transfer"}, "derive transfer needs an anchor with a depth"),
+        ({"derive": "transfer", "anchor": {"dpeth": 4, "depth": 4}}, "anchor names dpeth"),
+        ({"anchor": {"depth": 4}}, "anchor is a setting of derive transfer"),
+    ],
+)
+def test_an_anchor_belongs_to_a_transfer_and_names_its_columns(
+    change: dict[str, Any], says: str
+) -> None:
+    law = {"reads": "sweep/x", "derive": "optima", "by": ["rules", "depth"], "metric": "loss_mean"}
+    with pytest.raises(Refused, match=says):
+        settings(Law, law | change, PLACE)
+
+
+def test_one_parametrization_written_in_two_ways_is_one_run() -> None:
+    with pytest.raises(Refused, match="already named"):
+        grid(entry("rules", ["alpha(0.5, 0.5)", "alpha(0.50,0.5)"]), PLACE)
+
+
+def test_a_task_without_examples_is_not_trained_on() -> None:
+    with pytest.raises(Refused, match="no examples to train on"):
+        sweep(grid(entry("task", "gaussian"), PLACE))

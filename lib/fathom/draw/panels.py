@@ -95,7 +95,7 @@ def strip(axes: Axes, best: pd.DataFrame, *, x: str = "depth", hollow: bool = Fa
     sure = shown[~shown["flag"].isin(UNSURE)]
     other = "width" if x == "depth" else "depth"
     for _, line in sure.groupby(other) if other in sure else [(0, sure)]:
-        style = _look(line.iloc[0])[1] if x == "depth" else "-"
+        style = _look(line.iloc[0])[1] if len(line) and x == "depth" else "-"
         axes.plot(
             _log2(line[x]), line["optimum"], color="0.6", linestyle=style, linewidth=THIN, zorder=1
         )

@@ -47,11 +47,11 @@ def regret_gap(
     """Median regret of one prediction minus that of another, seed by seed; NaN where the grid
     of one of the cells does not reach a rate."""
     rows = where(table, given)
-    sides = [
-        where(rows, {"prediction": name}).groupby("seed")["regret"] for name in (first, second)
-    ]
-    medians = [[float(np.median(one.to_numpy(float))) for _, one in side] for side in sides]
-    return interval(np.subtract(medians[0], medians[1]))
+    sides = []
+    for name in (first, second):
+        regret = where(rows, {"prediction": name}).groupby("seed")["regret"]
+        sides.append(pd.Series({seed: np.median(one.to_numpy(float)) for seed, one in regret}))
+    return interval((sides[0] - sides[1]).to_numpy(float))
 
 
 def worst_gap(
@@ -62,11 +62,14 @@ def worst_gap(
     given: Mapping[str, Any],
 ) -> Interval:
     """Best log loss of one kind of run minus that of another, at the depth where it is
-    largest: below zero means that the first is better at every depth."""
+    largest: below zero means that the first is better at every depth. NaN where a depth has
+    only one of the two, or lost both."""
     rows, cell = where(table, given), ["depth", "seed"]
     sides = [where(rows, side).set_index(cell)["log_loss"] for side in (first, second)]
-    gap = (sides[0] - sides[1]).dropna().groupby("depth")
-    return max((interval(one.to_numpy(float)) for _, one in gap), key=lambda found: found.value)
+    gap = (sides[0] - sides[1]).groupby("depth")
+    found = [interval(one.to_numpy(float)) for _, one in gap]
+    unknown = [one for one in found if math.isnan(one.value)]
+    return unknown[0] if unknown else max(found, key=lambda one: one.value)
 
 
 def worst_ratio(

@@ -38,8 +38,10 @@ def sweep(
     versions of the numerics and the run's key.
 
     A row of `known` is reused where key and numerics are unchanged. Raises Refused where
-    the largest stack would not fit into memory.
+    the largest stack would not fit into memory, or a task has nothing to train on.
     """
+    if measure == "train" and any(run.task == "gaussian" for run in runs):
+        raise Refused("task gaussian has no examples to train on; measure it under probe")
     rows = {row["key"]: row for row in reusable(runs, measure, known)}
     missing = [run for run in runs if run.key not in rows]
     stacks = sorted(stacked(missing), key=lambda one: -sum(map(cost, one)))

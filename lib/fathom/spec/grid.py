@@ -47,6 +47,8 @@ def settings(part: type[P], entry: object, place: str) -> P:
         return part.model_validate(said)
     except ValidationError as error:
         first = error.errors()[0]
+        if not first["loc"]:
+            raise Refused(f"{place}: {_why(error)}") from None
         where, *rest = map(str, first["loc"])
         said_what = f"{place}.{'.'.join([where, *rest])}: {first['input']!r}"
         if first["type"] == "value_error":
@@ -68,8 +70,8 @@ def _mapping(said: object, place: str, known: Iterable[str]) -> Mapping[str, Any
     for key in said:
         if key not in known:
             hint = nearest(key, known)
-            if str(key) in ("lr", "rate", "learning_rate", "eta") and "log2_lr" in known:
-                hint = "is not a key here; give log2_lr, the base-2 logarithm of the rate"
+            if str(key) in ("lr", "rate", "learning_rate", "eta"):
+                hint = "is not a key; give optim.log2_lr, the base-2 logarithm of the rate"
             raise Refused(f"{place}.{key}: {key} {hint}")
     return said
 

@@ -17,12 +17,13 @@ from fathom.spec.words import (
     TASKS,
     known_column,
     known_rules,
+    nearest,
     one_of,
     whole_halves,
 )
 
 Count = Annotated[int, Field(ge=1, description="a whole number, at least 1")]
-Positive = Annotated[float, Field(gt=0, description="a number above 0")]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, description="a finite number above 0")]
 
 
 class Part(BaseModel):
@@ -56,6 +57,8 @@ class Net(Part):
         for name in ("block_depth", "order", "center", "norm", "gain"):
             if self.family == "mlp" and getattr(self, name) != getattr(plain, name):
                 raise ValueError(f"{name} is a setting of residual branches; family mlp has none")
+        if self.family == "mlp" and self.depth == 1 and not self.train_ends:
+            raise ValueError("a chain of depth 1 with train_ends false has nothing to train")
         return self
 
 
@@ -72,7 +75,9 @@ class Optim(Part):
     kind: Annotated[str, one_of(("sgd", "adam"))]
     log2_lr: Annotated[
         float,
-        Field(description="the base-2 logarithm of the rate, in halves"),
+        Field(
+            ge=-120, le=120, description="the base-2 logarithm of the rate, in halves, -120 to 120"
+        ),
         AfterValidator(whole_halves),
     ]
     batch: Count
@@ -120,6 +125,17 @@ class Law(Part):
     metric: Annotated[str, one_of(METRICS)]
     anchor: Annotated[dict[str, Any], Field(description="columns and values")] = {}
     predictions: list[Annotated[str, one_of(PREDICTIONS)]] = ["constant"]
+
+    @model_validator(mode="after")
+    def _only_a_transfer_has_an_anchor(self) -> "Law":
+        if self.derive != "transfer" and self.anchor:
+            raise ValueError(f"anchor is a setting of derive transfer, not of {self.derive}")
+        if self.derive == "transfer" and "depth" not in self.anchor:
+            raise ValueError("derive transfer needs an anchor with a depth, such as {depth: 4}")
+        for column in self.anchor:
+            if column not in self.by:
+                raise ValueError(f"anchor names {column}, which {nearest(column, self.by)}")
+        return self
 
     def options(self) -> dict[str, Any]:
         """What the function that `derive` names is called with, besides the table."""

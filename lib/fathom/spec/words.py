@@ -52,6 +52,8 @@ class Refused(ValueError):
 def nearest(word: object, allowed: Iterable[str]) -> str:
     """The part of an error sentence that lists what is allowed, with the nearest match."""
     names = list(allowed)
+    if not names:
+        return "is not there, and nothing else is"
     close = difflib.get_close_matches(str(word), names, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
     return f"is not one of {', '.join(names)}{hint}"
@@ -70,8 +72,11 @@ def one_of(names: tuple[str, ...]) -> AfterValidator:
 
 def known_rules(word: str) -> str:
     """The name of a parametrization, alpha(a, g) included, or a ValueError."""
-    if word not in RULES and not ALPHA.fullmatch(word):
-        raise ValueError(nearest(word, [*RULES, "alpha(a, g)"]))
+    general = ALPHA.fullmatch(word)
+    if general:
+        return f"alpha({float(general[1]):g}, {float(general[2]):g})"
+    if word not in RULES:
+        raise ValueError(nearest(word, WORDS["rules"]))
     return word
 
 
