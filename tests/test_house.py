@@ -169,6 +169,13 @@ def test_the_manifest_names_every_figure_with_the_digests_of_today() -> None:
     assert set(rows["figure"]) == there
 
 
+@pytest.mark.parametrize("paper", ["tp6", "depthwise", "laws"])
+def test_the_readme_tells_the_verdicts_of_the_tables(paper: str) -> None:
+    from fathom.replicate import markdown
+
+    assert markdown(paper) in (ROOT / "README.md").read_text()
+
+
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
 def test_cells_call_show_and_write_and_do_nothing_else(notebook: Path) -> None:
     cells = code(notebook)

@@ -13,7 +13,6 @@ from fathom.spec import Refused, nearest
 from fathom.store import ROOT
 
 NOTEBOOKS = ROOT / "notebooks"
-QUIET = ("Refused",)
 
 
 class Failed(RuntimeError):
@@ -57,8 +56,10 @@ def run(notebook: str, given: dict[str, Any], built: str, *, live: bool = True) 
             "set its kernel to python3"
         ) from None
     except PapermillExecutionError as error:
-        if error.ename in QUIET:
+        if error.ename == "Refused":
             raise Refused(error.evalue) from None
+        if error.ename == "KeyboardInterrupt":
+            raise KeyboardInterrupt from None
         raise Failed(
             f"notebooks/{notebook}.ipynb: {error.ename}: {error.evalue} "
             f"(the executed notebook is {copy.relative_to(ROOT)})"

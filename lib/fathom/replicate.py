@@ -146,23 +146,27 @@ def print_report() -> None:
     )
 
 
-def markdown_rows(paper: str) -> list[str]:
-    """The README's table of claims, a line per part: claim, the paper's value, ours with its
-    interval and target, verdict."""
-    said, lines = store.params("claims.yaml")[paper], []
+def markdown(paper: str) -> str:
+    """The README's table of a paper's claims: a line per part, with the verdicts."""
+    said = store.params("claims.yaml")[paper]
+    lines = [
+        f"**{PAPERS[paper]}**",
+        "",
+        "| claim | what is measured | the paper | ours | target | verdict |",
+        "|---|---|---|---|---|---|",
+    ]
     for row in store.read(f"claims/{paper}").to_dict("records"):
-        ours = _range(row["value"], row["low"], row["high"]).replace("-inf", "−∞")
         ends = (row["target_low"], row["target_high"])
         low, high = ("" if abs(end) == float("inf") else f"{end:g}" for end in ends)
-        wanted = (
-            f"{low} to {high}" if low and high else f"at least {low}" if low else f"at most {high}"
-        )
+        wanted = f"{low} to {high}" if low and high else f"≥ {low}" if low else f"≤ {high}"
+        ours = _range(row["value"], row["low"], row["high"]).replace("inf", "∞")
         figure = said[row["claim"]]["figure"]
-        cells = (f"{row['claim']}, {row['part']}", row["says"], row["paper"], ours, wanted)
-        lines.append(
-            f"| {' | '.join(cells)} | **{row['verdict']}** | [figure](figures/{figure}.svg) |"
-        )
-    return lines
+        name = f"[{row['claim']}](figures/{figure}.svg) {row['part']}"
+        cells = (name, row["says"], row["paper"], ours, wanted)
+        more = row["seeds_needed"]
+        decide = f"; {more:.0f} seeds would decide" if 0 < more < float("inf") else ""
+        lines.append(f"| {' | '.join(cells)} | **{row['verdict']}**{decide} |")
+    return "\n".join(lines)
 
 
 def manifest() -> pd.DataFrame:
