@@ -192,6 +192,16 @@ def test_cells_call_show_and_write_and_do_nothing_else(notebook: Path) -> None:
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
+def test_numbers_of_an_experiment_stand_in_the_parameters_cell_only(notebook: Path) -> None:
+    for cell in code(notebook):
+        if "parameters" in cell.metadata.get("tags", []):
+            continue
+        numbers = [n.value for n in ast.walk(ast.parse(cell.source)) if isinstance(n, ast.Constant)]
+        literal = [n for n in numbers if isinstance(n, (int, float)) and not isinstance(n, bool)]
+        assert [n for n in literal if n not in (0, 1, 2, 3, 4, 0.5)] == []
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
 def test_only_claim_cells_keep_their_output(notebook: Path) -> None:
     for cell in code(notebook):
         tags = cell.metadata.get("tags", [])
