@@ -90,7 +90,15 @@ def styled(function: Callable[P, T]) -> Callable[P, T]:
 
 @styled
 def picture(figure: Figure, alt: str) -> Picture:
-    """A figure as SVG with text as text; the same figure gives the same bytes."""
+    """A figure as SVG with text as text; the same figure gives the same bytes.
+
+    The layout is a sum whose last bit depends on where in memory it is computed, and
+    identifiers in the SVG are digests of it: positions are rounded before they are drawn."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        left, bottom, width, height = (round(side, 5) for side in axes.get_position().bounds)
+        axes.set_position((left, bottom, width, height))
     said = io.StringIO()
     figure.savefig(said, format="svg", metadata={"Date": None, "Description": alt})
     return Picture(said.getvalue(), alt)

@@ -1,0 +1,98 @@
+"""Pictures draw what they are given: depth is one colour everywhere, nothing is hidden."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from fathom import draw, law
+from fathom.draw.figures import Paper
+from matplotlib import rcParams
+from matplotlib.figure import Figure
+
+INF = float("inf")
+
+
+@pytest.fixture
+def curves() -> pd.DataFrame:
+    """Two depths under one parametrization; the deeper one diverges at the largest rate."""
+    rows = [("mup", 4, -3, 1.0), ("mup", 4, -2, 0.5), ("mup", 4, -1, 0.8)]
+    rows += [("mup", 8, -3, 0.7), ("mup", 8, -2, 0.4), ("mup", 8, -1, INF)]
+    table = pd.DataFrame(rows, columns=["rules", "depth", "log2_lr", "log_loss"])
+    return table.assign(low=table["log_loss"], high=table["log_loss"])
+
+
+@pytest.fixture
+def best() -> pd.DataFrame:
+    row = {"rules": "mup", "low": -2.1, "high": -1.9, "log_loss": 0.4, "flag": ""}
+    return pd.DataFrame([{**row, "depth": d, "optimum": -2.0} for d in (4, 8)])
+
+
+def figure(curves: pd.DataFrame, best: pd.DataFrame, **more: object) -> Figure:
+    drifts = {"mup": law.Interval(-0.5, -0.6, -0.4, 5)}
+    given = {"columns": ["mup"], "top": 0.9, "loss": "all steps", **more}
+    return draw.transfer(curves, best, drifts, **given)  # pyright: ignore[reportArgumentType]
+
+
+def test_drawing_leaves_matplotlibs_settings_as_they_were(
+    curves: pd.DataFrame, best: pd.DataFrame
+) -> None:
+    before = dict(rcParams)
+    draw.picture(figure(curves, best), "alt")
+    assert dict(rcParams) == before
+
+
+def test_the_same_figure_gives_the_same_bytes(curves: pd.DataFrame, best: pd.DataFrame) -> None:
+    first, second = (draw.picture(figure(curves, best), "alt") for _ in range(2))
+    assert first == second
+    assert "alt" in first.svg
+    assert ">drift" in first.svg  # text stays text
+
+
+def test_a_curve_that_diverges_ends_in_a_cross(curves: pd.DataFrame, best: pd.DataFrame) -> None:
+    (cross,) = [line for line in figure(curves, best).axes[0].lines if line.get_marker() == "x"]
+    assert np.asarray(cross.get_data()).tolist() == [[-1], [0.9]]
+    finite = curves[curves["log_loss"] < 0.9]
+    none = [x for x in figure(finite, best).axes[0].lines if x.get_marker() == "x"]
+    assert not none
+
+
+def test_an_optimum_on_the_edge_is_hollow_and_a_sure_one_filled(
+    curves: pd.DataFrame, best: pd.DataFrame
+) -> None:
+    best = best.assign(flag=["", "edge"])
+    spots = [x for x in figure(curves, best).axes[0].lines if x.get_marker() in ("o", "<")]
+    looks = {line.get_marker(): line.get_markerfacecolor() for line in spots}
+    assert looks["<"] == "white"
+    assert looks["o"] != "white"
+
+
+def test_a_table_above_the_panel_is_drawn_as_crosses_alone(
+    curves: pd.DataFrame, best: pd.DataFrame
+) -> None:
+    lost = curves.assign(log_loss=5.0, low=5.0, high=5.0)
+    assert draw.picture(figure(lost, best.assign(log_loss=5.0)), "all lost").svg
+
+
+def test_depth_has_one_colour_everywhere_and_dark_is_deep() -> None:
+    light = [sum(draw.depth_colour(depth)) for depth in (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)]
+    assert light == sorted(light, reverse=True)
+    assert len(set(light)) == len(light)
+
+
+def test_the_papers_curves_stand_below_ours(curves: pd.DataFrame, best: pd.DataFrame) -> None:
+    paper = Paper(curves, best, "paper: other data", 0.9, "rate")
+    assert len(figure(curves, best, paper=paper).axes) == 3
+    assert len(figure(curves, best).axes) == 2
+
+
+def test_intervals_in_words_keep_their_signs() -> None:
+    assert draw.in_words(law.Interval(-0.5, -0.6, 0.4, 5), unit="") == "drift −0.50 [−0.60, +0.40]"
+    assert "not measurable" in draw.in_words(law.Interval(float("nan"), -INF, INF, 5))
+
+
+def test_drawing_needs_no_torch() -> None:
+    loaded = "import sys; import fathom.draw, fathom.law, fathom.store"
+    code = f"{loaded}; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
