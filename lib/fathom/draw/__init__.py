@@ -5,7 +5,7 @@ style, parametrization a panel, nonlinearity one of a few colours. Theory is bla
 dashed. Bands and bars come from `law`. Sizes are final: inches on paper, points of type.
 """
 
-from fathom.draw.figures import effective_depth, losses, transfer
+from fathom.draw.figures import Paper, effective_depth, losses, transfer
 from fathom.draw.panels import (
     depth_losses,
     exponents,
@@ -17,6 +17,7 @@ from fathom.draw.panels import (
 from fathom.draw.style import Picture, depth_colour, in_words, picture
 
 __all__ = [
+    "Paper",
     "Picture",
     "depth_colour",
     "depth_losses",
