@@ -134,6 +134,7 @@ def test_a_gap_of_regrets_is_of_their_medians_seed_by_seed() -> None:
 def test_the_worst_gap_is_at_the_depth_where_the_first_is_least_better() -> None:
     table = pd.DataFrame({"depth": [4, 4, 8, 8] * 2, "seed": [1, 2] * 4})
     table["phi"] = ["abs"] * 4 + ["relu"] * 4
+    table["flag"] = ""
     table["log_loss"] = [-2, -2.2, -1.1, -1.3, -1, -1, -1, -1]
     found = law.worst_gap(table, first={"phi": "abs"}, second={"phi": "relu"}, given={})
     assert found.value == pytest.approx(-0.2)
@@ -142,9 +143,24 @@ def test_the_worst_gap_is_at_the_depth_where_the_first_is_least_better() -> None
 def test_the_worst_gap_is_unknown_where_both_sides_diverged_at_a_depth() -> None:
     table = pd.DataFrame({"depth": [4, 4, 8, 8] * 2, "seed": [1, 2] * 4})
     table["phi"] = ["abs"] * 4 + ["relu"] * 4
+    table["flag"] = ""
     table["log_loss"] = [-2, -2.2, math.inf, math.inf, -1, -1, math.inf, math.inf]
     found = law.worst_gap(table, first={"phi": "abs"}, second={"phi": "relu"}, given={})
     assert math.isnan(found.value)
+
+
+@pytest.mark.parametrize("flag", ["edge", "lost", "failed"])
+def test_a_gap_does_not_rest_on_optima_a_claim_may_not_use(flag: str) -> None:
+    table = pd.DataFrame({"depth": 4, "seed": [1, 2] * 2, "phi": ["abs"] * 2 + ["relu"] * 2})
+    table = table.assign(log_loss=[-2, -2.2, 9, 9], flag=["", "", "", flag])
+    found = law.worst_gap(table, first={"phi": "abs"}, second={"phi": "relu"}, given={})
+    assert math.isnan(found.value)
+
+
+def test_a_measure_that_does_not_exist_is_named_in_a_sentence() -> None:
+    part = {"measure": "slop", "target": [None, 1], "table": "law/a", "with": {}}
+    with pytest.raises(LookupError, match="C1 a: slop is not one of slope"):
+        claim.evaluate({"C1": {"figure": "f", "parts": {"a": part}}}, {})
 
 
 def test_the_worst_ratio_is_at_the_depth_farthest_from_the_formula() -> None:

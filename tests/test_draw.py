@@ -51,11 +51,22 @@ def test_the_same_figure_gives_the_same_bytes(curves: pd.DataFrame, best: pd.Dat
 
 
 def test_a_curve_that_diverges_ends_in_a_cross(curves: pd.DataFrame, best: pd.DataFrame) -> None:
-    (cross,) = [line for line in figure(curves, best).axes[0].lines if line.get_marker() == "x"]
-    assert np.asarray(cross.get_data()).tolist() == [[-1], [0.9]]
+    crosses = [line for line in figure(curves, best).axes[0].lines if line.get_marker() == "x"]
+    spots = [np.asarray(cross.get_data()).tolist() for cross in crosses]
+    assert spots == [[[-3], [0.9]], [[-1], [0.9]]]
     finite = curves[curves["log_loss"] < 0.9]
     none = [x for x in figure(finite, best).axes[0].lines if x.get_marker() == "x"]
     assert not none
+
+
+def test_a_curve_breaks_where_it_leaves_the_panel_and_says_so(best: pd.DataFrame) -> None:
+    rows = [("mup", 4, -4 + i, loss) for i, loss in enumerate([0.5, 0.4, 2.0, 3.0, 0.6])]
+    table = pd.DataFrame(rows, columns=["rules", "depth", "log2_lr", "log_loss"])
+    lines = figure(table.assign(low=0.1, high=0.2), best).axes[0].lines
+    (curve,) = [line for line in lines if len(np.asarray(line.get_xdata())) == 5]
+    assert np.isnan(np.asarray(curve.get_ydata(), dtype=float)).tolist() == [0, 0, 1, 1, 0]
+    (crosses,) = [line for line in lines if line.get_marker() == "x"]
+    assert np.asarray(crosses.get_data()).tolist() == [[-2, -1], [0.9, 0.9]]
 
 
 def test_an_optimum_on_the_edge_is_hollow_and_a_sure_one_filled(

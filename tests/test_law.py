@@ -246,3 +246,12 @@ def test_a_band_is_infinite_where_one_seed_diverged() -> None:
     runs = sweep({(4, 1): curve(-3.0), (4, 2): [*curve(-3.0)[:8], math.inf]})
     last = law.bands(runs, ["depth"]).iloc[-1]
     assert (last["log_loss"], last["low"], last["high"]) == (math.inf, math.inf, math.inf)
+
+
+def test_a_network_that_stays_at_chance_has_no_optimum() -> None:
+    rates = np.arange(-4, 5)
+    table = pd.DataFrame({"depth": 4, "seed": 1, "log2_lr": rates, "loss": 2.4 + 0.01 * rates**2})
+    (row,) = law.optima(table, ["depth"], "loss", chance=2.3).to_dict("records")
+    assert row["flag"] == "lost"
+    (row,) = law.optima(table, ["depth"], "loss", chance=2.5).to_dict("records")
+    assert row["flag"] == ""

@@ -58,6 +58,8 @@ def run(notebook: str, given: dict[str, Any], built: str, *, live: bool = True) 
     except PapermillExecutionError as error:
         if error.ename == "Refused":
             raise Refused(error.evalue) from None
+        if error.ename == "LookupError":  # raised by law and claim, which know no Refused
+            raise Refused(f"notebooks/{notebook}.ipynb: {error.evalue}") from None
         if error.ename == "KeyboardInterrupt":
             raise KeyboardInterrupt from None
         raise Failed(

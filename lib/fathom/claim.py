@@ -50,6 +50,9 @@ def evaluate(claims: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> p
     for name, one in claims.items():
         for part, said in one["parts"].items():
             low, high = target(said)
+            if said["measure"] not in law.MEASURES:
+                allowed = ", ".join(law.MEASURES)
+                raise LookupError(f"{name} {part}: {said['measure']} is not one of {allowed}")
             found = law.MEASURES[said["measure"]](tables[said["table"]], **said["with"])
             word = verdict(found, low, high)
             needed = seeds_needed(found, low, high) if word == OPEN else math.nan

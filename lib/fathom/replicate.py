@@ -3,6 +3,7 @@
 import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -147,26 +148,30 @@ def print_report() -> None:
 
 
 def markdown(paper: str) -> str:
-    """The README's table of a paper's claims: a line per part, with the verdicts."""
-    said = store.params("claims.yaml")[paper]
+    """The README's table of a paper's claims: each claim with its verdict, then its parts."""
+    said, parts = store.params("claims.yaml")[paper], store.read(f"claims/{paper}")
     lines = [
         f"**{PAPERS[paper]}**",
         "",
-        "| claim | what is measured | the paper | ours | target | verdict |",
-        "|---|---|---|---|---|---|",
+        "| claim | the paper | ours | target | verdict |",
+        "|---|---|---|---|---|",
     ]
-    for row in store.read(f"claims/{paper}").to_dict("records"):
-        ends = (row["target_low"], row["target_high"])
-        low, high = ("" if abs(end) == float("inf") else f"{end:g}" for end in ends)
-        wanted = f"{low} to {high}" if low and high else f"≥ {low}" if low else f"≤ {high}"
-        ours = _range(row["value"], row["low"], row["high"]).replace("inf", "∞")
-        figure = said[row["claim"]]["figure"]
-        name = f"[{row['claim']}](figures/{figure}.svg) {row['part']}"
-        cells = (name, row["says"], row["paper"], ours, wanted)
-        more = row["seeds_needed"]
-        decide = f"; {more:.0f} seeds would decide" if 0 < more < float("inf") else ""
-        lines.append(f"| {' | '.join(cells)} | **{row['verdict']}**{decide} |")
+    for name, word in claim.overall(parts).items():
+        link = f"[{name}](figures/{said[name]['figure']}.svg)"
+        lines.append(f"| **{link} {said[name]['says']}** | | | | **{word}** |")
+        lines += [_part(row) for row in parts[parts["claim"] == name].to_dict("records")]
     return "\n".join(lines)
+
+
+def _part(row: dict[Any, Any]) -> str:
+    ends = (row["target_low"], row["target_high"])
+    low, high = ("" if abs(end) == float("inf") else f"{end:g}" for end in ends)
+    wanted = f"{low} to {high}" if low and high else f"≥ {low}" if low else f"≤ {high}"
+    ours = _range(row["value"], row["low"], row["high"]).replace("inf", "∞")
+    ours = ours.replace("nan [-∞, ∞]", "not measurable")
+    more = row["seeds_needed"]
+    decide = f"; {more:.0f} seeds would decide" if 0 < more < float("inf") else ""
+    return f"| {row['says']} | {row['paper']} | {ours} | {wanted} | {row['verdict']}{decide} |"
 
 
 def manifest() -> pd.DataFrame:

@@ -54,7 +54,10 @@ def read(name: str, root: str = "artifacts") -> pd.DataFrame:
             p.relative_to(ROOT / root).with_suffix("").as_posix()
             for p in (ROOT / root).rglob("*.csv")
         )
-        raise Refused(f"{root}/{name}.csv: missing; the name {nearest(name, there)}")
+        raise Refused(
+            f"{root}/{name}.csv: missing; git checkout or dvc repro brings back a table that "
+            f"belongs there, and the name {nearest(name, there)}"
+        )
     said = path.read_text()
     digest(name, root)
     return parse(said)

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fathom.draw.panels import (
+    UNSURE,
     depth_losses,
     exponents,
     power_law,
@@ -16,7 +17,7 @@ from fathom.draw.panels import (
     strip,
     theory,
 )
-from fathom.draw.style import PAGE, PHI, TITLES, Found, in_words, styled
+from fathom.draw.style import PAGE, TITLES, Found, in_words, styled
 
 BASE_RATE = "base learning rate"
 
@@ -59,10 +60,10 @@ def transfer(
         upper, lower = grid[0][column], grid[1][column]
         mine, optima = _of(curves, rules), _of(best, rules)
         rate_curves(upper, mine, optima, top=top)
-        upper.set_title(TITLES[rules])
+        upper.set_title(TITLES.get(rules, rules))
         upper.set_xlabel(BASE_RATE)
         strip(lower, optima, x=x)
-        lower.set_title(in_words(drifts[rules], unit=""), fontsize=7.5, color="0.25")
+        lower.set_title(_drift(drifts[rules], optima, x), fontsize=7.5, color="0.25")
         lower.set_xlabel(x)
         if paper:
             foot = grid[2][column]
@@ -72,7 +73,7 @@ def transfer(
             foot.set_xlabel(paper.axis)
     if beside is not None:
         strip(grid[1][-1], beside, hollow=True)
-        grid[1][-1].set_xlabel("depth (hollow: the authors' conv nets)")
+        grid[1][-1].set_xlabel("depth (hollow: a conv net of a follow-up)")
     _share(grid[0], curves, top)
     grid[0][0].set_ylabel(f"log loss, {loss}")
     grid[1][0].set_ylabel("optimum, drift in\noctaves/doubling")
@@ -88,13 +89,19 @@ def transfer(
         handles=keys,
         loc="outside upper center",
         ncols=len(keys),
-        title="depth (dark = deep)",
+        title="depth (dark = deep) and width" if widths else "depth (dark = deep)",
         frameon=False,
         handlelength=1.6,
         columnspacing=1.0,
         handletextpad=0.4,
     )
     return figure
+
+
+def _drift(found: Found, optima: pd.DataFrame, x: str) -> str:
+    """A drift in words, with the sizes whose optima it rests on."""
+    sizes = optima.loc[~optima["flag"].isin(UNSURE), x]
+    return f"{in_words(found, unit='')} ({x} {sizes.min()} to {sizes.max()})" if len(sizes) else ""
 
 
 def _of(table: pd.DataFrame, rules: str) -> pd.DataFrame:
@@ -154,19 +161,18 @@ class Arm(NamedTuple):
 
     label: str
     colour: str
-    hollow: bool = False
     at: int = -1
 
 
 ARMS = {
-    "one step, Gaussian": Arm("Gaussian", PHI["relu"]),
+    "one step, Gaussian": Arm("Gaussian", "#332288"),
     "one step, digits": Arm("digits", "0.45", at=4),
-    "chain": Arm("chain", PHI["relu"]),
-    "chain, ends frozen": Arm("chain, ends frozen", "0.45", hollow=True, at=0),
-    "chain, last fifth": Arm("", PHI["relu"], hollow=True),
+    "chain": Arm("chain", "#332288"),
+    "chain, ends frozen": Arm("chain, ends frozen", "0.45", at=0),
+    "chain, last fifth": Arm("", "#332288"),
     "formula (FD), 3 to 24": Arm("", "black"),
-    "residual, variance": Arm("residual,\nvariance", PHI["abs"]),
-    "residual, multiplier": Arm("residual,\nmultiplier", PHI["tanh"]),
+    "residual, variance": Arm("residual,\nvariance", "#AA4499"),
+    "residual, multiplier": Arm("residual,\nmultiplier", "#117733"),
 }
 THEORY = {-1.5: "−3/2", -1.0: "−1", 0.0: "0"}
 
@@ -188,7 +194,7 @@ def effective_depth(
     for axes, lines in ((left, one_step), (middle, trained)):
         for name, best in lines.items():
             arm = ARMS[name]
-            power_law(axes, best, colour=arm.colour, label=arm.label, hollow=arm.hollow, at=arm.at)
+            power_law(axes, best, colour=arm.colour, label=arm.label, at=arm.at)
         axes.set_xlabel("depth")
         axes.margins(x=0.3)
     depths = list(formula["depth"])
@@ -202,7 +208,7 @@ def effective_depth(
         (name, [found[name]], arm.colour) for name, arm in ARMS.items() if name in found
     ]
     rows += [
-        (f"paper: {arch}", list(own["exponent"]), "0.35") for arch, own in paper.groupby("arch")
+        (f"reviews: {arch}", list(own["exponent"]), "0.35") for arch, own in paper.groupby("arch")
     ]
     exponents(right, rows)
     right.set_title("Exponents")

@@ -19,7 +19,7 @@ from fathom.draw.style import (
 )
 
 THIN, THICK = 0.7, 1.2
-UNSURE = ("edge", "failed", "capped")
+UNSURE = ("edge", "lost", "failed", "capped")
 
 
 @styled
@@ -30,36 +30,26 @@ def rate_curves(
     joined by a thin line: upright where the rate transfers.
 
     `curves` as made by law.bands and `best` by law.summary, with columns depth and perhaps
-    width. Above `top` a curve ends in a small cross on the upper edge; a curve that is above
-    it throughout is a cross at its largest rate. Widths other than the base's are drawn thin.
-    Hollow markers and thin lines are a paper's own values."""
+    width. Where a curve leaves the panel at `top`, on either side, it breaks off in a small
+    cross on the upper edge; a curve above it throughout is a cross at its largest rate.
+    Widths other than 64, the base, are drawn thin. Hollow markers and thin lines are a
+    paper's own values."""
     sizes = ["width", "depth"] if "width" in curves else ["depth"]
     for _, curve in curves.groupby(sizes):
         curve = curve.sort_values("log2_lr")
         colour, line = _look(curve.iloc[0])
-        fine = curve[curve["log_loss"] <= top]
-        thin = hollow or line != "-"
-        axes.plot(
-            fine["log2_lr"],
-            fine["log_loss"],
-            color=colour,
-            linestyle=line,
-            linewidth=THIN if thin else THICK,
-        )
+        seen = curve["log_loss"].where(curve["log_loss"] <= top)
+        rates, thin = curve["log2_lr"], hollow or line != "-"
+        width = THIN if thin else THICK
+        axes.plot(rates, seen, color=colour, linestyle=line, linewidth=width)
         if not thin:
-            axes.fill_between(
-                fine["log2_lr"],
-                fine["low"],
-                fine["high"].clip(upper=top),
-                color=colour,
-                alpha=0.2,
-                linewidth=0,
-            )
-        lost = curve[curve["log2_lr"] > fine["log2_lr"].max()] if len(fine) else curve[-1:]
-        if len(lost):
-            axes.plot(
-                lost["log2_lr"].iloc[0], top, "x", color=colour, markersize=3.5, clip_on=False
-            )
+            low, high = curve["low"].where(seen.notna()), curve["high"].clip(upper=top)
+            axes.fill_between(rates, low, high, color=colour, alpha=0.2, linewidth=0)
+        lost = seen.isna() & (seen.shift(1).notna() | seen.shift(-1).notna())
+        lost = lost if seen.notna().any() else rates == rates.max()
+        if lost.any():
+            crosses = {"marker": "x", "markersize": 3.5, "linestyle": "", "clip_on": False}
+            axes.plot(rates[lost], [top] * int(lost.sum()), color=colour, **crosses)
     shown = best[best["log_loss"] <= top].sort_values("depth")
     sure = shown[~shown["flag"].isin(UNSURE)]
     for _, line in sure.groupby("width") if "width" in sure else [(0, sure)]:
@@ -70,7 +60,7 @@ def rate_curves(
 
 
 def _look(row: Any) -> tuple[Any, Any]:
-    return depth_colour(row["depth"]), LINES[int(row["width"])] if "width" in row else "-"
+    return depth_colour(row["depth"]), LINES.get(int(row["width"]), "-") if "width" in row else "-"
 
 
 def _dot(axes: Axes, x: float, y: float, spot: Any, *, hollow: bool) -> None:
@@ -229,5 +219,7 @@ def exponents(axes: Axes, rows: Sequence[tuple[str, Sequence[Found | float], Any
 def size_handles(depths: Iterable[int], widths: Iterable[int] = ()) -> list[Line2D]:
     """Handles of a figure's one key: the colours of the depths, the line styles of widths."""
     colours = [Line2D([], [], color=depth_colour(depth), label=str(depth)) for depth in depths]
-    styles = [Line2D([], [], color="0.3", linestyle=LINES[w], label=f"width {w}") for w in widths]
+    styles = [
+        Line2D([], [], color="0.3", linestyle=LINES.get(w, "-"), label=f"width {w}") for w in widths
+    ]
     return colours + styles

@@ -10,7 +10,7 @@ import pandas as pd
 from fathom.law.formula import finite_depth
 from fathom.law.interval import Interval, interval, where
 
-UNUSABLE = ("edge", "failed")
+UNUSABLE = ("edge", "lost", "failed")
 
 
 def slope(table: pd.DataFrame, *, along: str, given: Mapping[str, Any]) -> Interval:
@@ -62,25 +62,26 @@ def worst_gap(
     given: Mapping[str, Any],
 ) -> Interval:
     """Best log loss of one kind of run minus that of another, at the depth where it is
-    largest: below zero means that the first is better at every depth. NaN where a depth has
-    only one of the two, or lost both."""
+    largest: below zero means that the first is better at every depth. The depth is the one whose
+    interval reaches highest. NaN where a depth lacks a usable optimum on either side."""
     rows, cell = where(table, given), ["depth", "seed"]
+    rows = rows.assign(log_loss=rows["log_loss"].mask(rows["flag"].isin(UNUSABLE)))
     sides = [where(rows, side).set_index(cell)["log_loss"] for side in (first, second)]
     gap = (sides[0] - sides[1]).groupby("depth")
     found = [interval(one.to_numpy(float)) for _, one in gap]
     unknown = [one for one in found if math.isnan(one.value)]
-    return unknown[0] if unknown else max(found, key=lambda one: one.value)
+    return unknown[0] if unknown else max(found, key=lambda one: one.high)
 
 
 def worst_ratio(
     table: pd.DataFrame, *, kappa: float, constant: float, given: Mapping[str, Any]
 ) -> Interval:
-    """The measured rate over the finite-depth formula's, at the depth where it is farthest
-    from one (the geometric mean over seeds)."""
+    """The measured rate over the finite-depth formula's, at the depth whose interval
+    reaches farthest from one (the geometric mean over seeds)."""
     rows = where(table, given)
     off = rows["optimum"] - np.log2(finite_depth(rows["depth"], kappa=kappa, constant=constant))
     found = [interval(one.to_numpy(float)) for _, one in off.groupby(rows["depth"])]
-    log2 = max(found, key=lambda one: abs(one.value))
+    log2 = max(found, key=lambda one: max(abs(one.low), abs(one.high)))
     return Interval(2**log2.value, 2**log2.low, 2**log2.high, log2.seeds)
 
 

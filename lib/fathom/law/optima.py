@@ -12,18 +12,26 @@ from fathom.law.formula import PREDICTIONS
 from fathom.law.interval import Array, interval, where
 
 
-def optima(runs: pd.DataFrame, by: Sequence[str], metric: str = "loss_mean") -> pd.DataFrame:
+def optima(
+    runs: pd.DataFrame,
+    by: Sequence[str],
+    metric: str = "loss_mean",
+    chance: float = math.inf,
+) -> pd.DataFrame:
     """The best rate of every cell (a choice of the columns `by`) and seed.
 
     Columns: by, seed, optimum (a parabola in log loss through the best rate and its
     neighbours), log_loss there, flag. Flags: cliff, a neighbour diverged and the optimum
     is the grid point, good to half a step; edge, the best rate is one of the outer two on
-    either side of the grid, and a claim may not use it; failed, no run survived.
+    either side of the grid; lost, the best loss is no better than `chance`, that of a
+    network which has learned nothing; failed, no run survived. A claim may not use the last
+    three.
     """
     rows = []
     for cell, group in runs.groupby([*by, "seed"], sort=True):
         rate, loss = _curve(group, metric)
         best, log_loss, flag = _optimum(rate, loss)
+        flag = "lost" if math.log(chance) <= log_loss < math.inf else flag
         named = dict(zip([*by, "seed"], _as_tuple(cell), strict=True))
         rows.append({**named, "optimum": best, "log_loss": log_loss, "flag": flag})
     return pd.DataFrame(rows)
@@ -94,7 +102,7 @@ def bands(runs: pd.DataFrame, by: Sequence[str], metric: str = "loss_mean") -> p
 def summary(best: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Optima over seeds: one row per cell with the mean optimum and its 95 % interval, the
     mean log loss there and its interval, and the worst flag of any seed."""
-    order = {"": 0, "cliff": 1, "edge": 2, "failed": 3}
+    order = {"": 0, "cliff": 1, "edge": 2, "lost": 3, "failed": 4}
     rows = []
     for cell, group in best.groupby([*by], sort=True):
         rate, loss = (

@@ -125,6 +125,9 @@ class Law(Part):
     metric: Annotated[str, one_of(METRICS)]
     anchor: Annotated[dict[str, Any], Field(description="columns and values")] = {}
     predictions: list[Annotated[str, one_of(PREDICTIONS)]] = ["constant"]
+    chance: Annotated[
+        float | None, Field(gt=0, description="the loss of a network that has learned nothing")
+    ] = None
 
     @model_validator(mode="after")
     def _only_a_transfer_has_an_anchor(self) -> "Law":
@@ -132,6 +135,8 @@ class Law(Part):
             raise ValueError(f"anchor is a setting of derive transfer, not of {self.derive}")
         if self.derive == "transfer" and "depth" not in self.anchor:
             raise ValueError("derive transfer needs an anchor with a depth, such as {depth: 4}")
+        if self.derive != "optima" and self.chance is not None:
+            raise ValueError(f"chance is a setting of derive optima, not of {self.derive}")
         for column in self.anchor:
             if column not in self.by:
                 raise ValueError(f"anchor names {column}, which {nearest(column, self.by)}")
@@ -139,5 +144,7 @@ class Law(Part):
 
     def options(self) -> dict[str, Any]:
         """What the function that `derive` names is called with, besides the table."""
-        carried = {"anchor": self.anchor, "predictions": self.predictions}
-        return {"by": self.by, "metric": self.metric, **(carried if self.anchor else {})}
+        said: dict[str, Any] = {"by": self.by, "metric": self.metric}
+        if self.anchor:
+            said |= {"anchor": self.anchor, "predictions": self.predictions}
+        return said if self.chance is None else {**said, "chance": self.chance}
