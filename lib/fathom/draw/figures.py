@@ -101,7 +101,7 @@ def transfer(
 def _drift(found: Found, optima: pd.DataFrame, x: str) -> str:
     """A drift in words, with the sizes whose optima it rests on."""
     sizes = optima.loc[~optima["flag"].isin(UNSURE), x]
-    return f"{in_words(found, unit='')} ({x} {sizes.min()} to {sizes.max()})" if len(sizes) else ""
+    return f"{in_words(found, unit='')}, {sizes.min()}–{sizes.max()}" if len(sizes) else ""
 
 
 def _of(table: pd.DataFrame, rules: str) -> pd.DataFrame:

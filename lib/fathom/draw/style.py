@@ -16,7 +16,7 @@ PAGE = 6.8
 TITLES = {
     "sp": "standard: branch 1, rate 1",
     "ntp": "neural tangent",
-    "mup": "μP (the paper's SP): branch 1",
+    "mup": "μP: branch 1",
     "ode": "ODE: branch 1/L",
     "depth_mup": "Depth-μP: branch 1/√L",
     "am_mup": "variance form: weights/√L",
