@@ -131,7 +131,7 @@ def print_report() -> None:
     console = Console(width=None if Console().is_terminal else 120)
     sheet = Table(title="What holds at laptop size", title_justify="left")
     for name in ("paper", "claim", "", "verdict", "figure"):
-        sheet.add_column(name)
+        sheet.add_column(name, overflow="fold")
     for paper, title in PAPERS.items():
         parts = store.read(f"claims/{paper}")
         said = store.params("claims.yaml")[paper]
