@@ -205,3 +205,13 @@ def test_yaml_is_read_as_plain_data(root: Path) -> None:
     said = store.params()
     assert said == {"sweep": {"a": {"seed": [1, 2], "center": True, "norm": "none"}}}
     assert type(said["sweep"]["a"]) is dict
+
+
+def test_tables_are_promoted_together_or_not_at_all() -> None:
+    store.write(pd.DataFrame({"key": ["old"]}), "sweep/a")
+    store.write(pd.DataFrame({"key": ["new"]}), "sweep/a", "build/retrained")
+    with pytest.raises(Refused, match="missing"):
+        store.promote(["sweep/a", "sweep/b"], "build/retrained")
+    assert store.read("sweep/a")["key"].tolist() == ["old"]
+    store.promote(["sweep/a"], "build/retrained")
+    assert store.read("sweep/a")["key"].tolist() == ["new"]

@@ -90,7 +90,7 @@ def retrain(name: str | None) -> None:
     plan(name, replicate.RETRAINED)
     for kind, key in pairs:
         engine(kind, key, replicate.RETRAINED)
-    replicate.replace([f"{kind}/{key}" for kind, key in pairs])
+    store.promote([f"{kind}/{key}" for kind, key in pairs], replicate.RETRAINED)
     subprocess.run([sys.executable, "-m", "dvc", "repro", "-q"], cwd=store.ROOT, check=True)
     replicate.print_comparison()
 

@@ -84,6 +84,15 @@ def digest(name: str, root: str = "artifacts") -> str:
     return words[2]
 
 
+def promote(names: list[str], root: str) -> None:
+    """Move tables from another root, such as build/retrained, into the committed ones' place:
+    all of them, or none where one is missing or not what was written."""
+    for name in names:
+        read(name, root)
+    for name in names:
+        os.replace(place(name, root), place(name))
+
+
 def known(name: str, root: str = "artifacts") -> pd.DataFrame | None:
     """The rows that need not be trained again: those of the table, if there is one, and
     those a killed sweep left in its journal."""

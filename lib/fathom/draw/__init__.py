@@ -6,29 +6,15 @@ dashed. Bands and bars come from `law`. Sizes are final: inches on paper, points
 """
 
 from fathom.draw.figures import Paper, effective_depth, losses, transfer
-from fathom.draw.panels import (
-    depth_losses,
-    exponents,
-    power_law,
-    rate_curves,
-    strip,
-    theory,
-)
 from fathom.draw.style import Picture, depth_colour, in_words, picture
 
 __all__ = [
     "Paper",
     "Picture",
     "depth_colour",
-    "depth_losses",
     "effective_depth",
-    "exponents",
     "in_words",
     "losses",
     "picture",
-    "power_law",
-    "rate_curves",
-    "strip",
-    "theory",
     "transfer",
 ]

@@ -49,8 +49,8 @@ def transfer(
     optima marked and joined; below, the optimum against a size with its drift in words; the
     paper's own curves, where known, at the foot.
 
-    `curves`, `best` and `drifts` hold a column or key `rules`; `beside` are optima of the
-    paper's authors for the last column, drawn hollow in its lower panel."""
+    `curves`, `best` and `drifts` hold a column or key `rules`; `beside` are optima
+    measured elsewhere for the last column, drawn hollow in its lower panel."""
     heights = [2.0, 1.0, 1.35][: 3 if paper else 2]
     figure = Figure(figsize=(PAGE, 4.5 if paper else 3.5), layout="constrained")
     grid = figure.subplots(
