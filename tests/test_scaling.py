@@ -134,7 +134,7 @@ def three_losses(make_runs: MakeRuns, kind: str, **changes: object) -> Array:
 @pytest.fixture
 def large_epsilon(monkeypatch: pytest.MonkeyPatch) -> None:
     # at its usual size epsilon is negligible, and a wrong power of it would go unseen
-    monkeypatch.setattr("fathom.net.train.EPSILON", 1e-2)
+    monkeypatch.setattr("fathom.net.stack.EPSILON", 1e-2)
 
 
 @pytest.mark.usefixtures("large_epsilon")

@@ -7,9 +7,10 @@ import pytest
 from conftest import MakeRuns
 from fathom import store
 from fathom.net import sweep as engine
-from fathom.net.sweep import Row, estimate, memory, sweep
+from fathom.net.plan import estimate, memory
+from fathom.net.sweep import Row, sweep
 from fathom.net.train import NUMERICS
-from fathom.spec import COLUMNS, METRICS, Refused, Run
+from fathom.spec import COLUMNS, METRICS, Machine, Refused, Run
 
 
 @pytest.fixture
@@ -26,16 +27,16 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
     done: list[Run] = []
     work = engine.work
 
-    def counted(runs: list[Run], measure: str) -> list[Row]:
+    def counted(runs: list[Run], measure: str, device: str, checkpoint: None) -> list[Row]:
         done.extend(runs)
-        return work(runs, measure)
+        return work(runs, measure, device, checkpoint)
 
     monkeypatch.setattr(engine, "work", counted)
     return done
 
 
 def table_of(runs: list[Run], known: pd.DataFrame | None = None, workers: int = 1) -> pd.DataFrame:
-    return sweep(runs, known=known, workers=workers)
+    return sweep(runs, known=known, machine=Machine(workers=workers))
 
 
 def test_a_table_does_not_depend_on_the_number_of_workers(runs: list[Run]) -> None:
@@ -71,7 +72,7 @@ def test_a_sweep_that_was_killed_resumes_to_the_same_table(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sweep(runs, keep=keep_and_die, workers=1)
+        sweep(runs, keep=keep_and_die, machine=Machine(workers=1))
     before = len(trained)
     assert 0 < before < len(runs)
     resumed = table_of(runs, store.known("sweep/some"))
@@ -125,8 +126,8 @@ def test_a_row_that_was_trained_is_no_row_of_a_probe(
     make_runs: MakeRuns, trained: list[Run]
 ) -> None:
     known = table_of(make_runs())
-    table = sweep(make_runs(), measure="one_step", known=known, workers=1)
-    again = sweep(make_runs(), measure="one_sample_step", known=table, workers=1)
+    table = sweep(make_runs(), measure="one_step", known=known, machine=Machine(workers=1))
+    again = sweep(make_runs(), measure="one_sample_step", known=table, machine=Machine(workers=1))
     assert len(trained) == 3
     assert list(again.columns) == [*COLUMNS, *METRICS[4:], "numerics", "key"]
 
@@ -141,7 +142,7 @@ def test_every_finished_row_is_kept_before_the_next_stack_is_waited_for(
         kept.extend(rows)
         done_when_kept.append(len(trained))
 
-    table = sweep(runs, keep=keep, workers=1)
+    table = sweep(runs, keep=keep, machine=Machine(workers=1))
     assert sorted(row["key"] for row in kept) == sorted(run.key for run in runs)
     assert done_when_kept[0] < len(runs)
     assert store.text(pd.DataFrame(kept)) == store.text(table)
@@ -149,7 +150,7 @@ def test_every_finished_row_is_kept_before_the_next_stack_is_waited_for(
 
 def test_known_rows_are_not_kept_again(runs: list[Run]) -> None:
     kept: list[Row] = []
-    sweep(runs, known=table_of(runs[:10]), keep=kept.extend, workers=1)
+    sweep(runs, known=table_of(runs[:10]), keep=kept.extend, machine=Machine(workers=1))
     assert sorted(row["key"] for row in kept) == sorted(run.key for run in runs[10:])
 
 

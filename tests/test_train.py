@@ -6,8 +6,9 @@ import pytest
 import torch
 from conftest import MakeRuns
 from fathom.net.data import HELD_OUT, task
-from fathom.net.sweep import stacked
-from fathom.net.train import NUMERICS, Curves, losses, numerics, stack, summary, train
+from fathom.net.plan import stacked
+from fathom.net.stack import losses, stack
+from fathom.net.train import NUMERICS, Curves, numerics, summary, train
 from fathom.spec import RULES, TASKS, Run
 from torch import Tensor
 
@@ -183,7 +184,7 @@ def test_the_optimizers_are_those_of_torch_with_a_rate_for_every_role(
     factors: tuple[float, ...],
 ) -> None:
     # an epsilon that matters, since its usual size would hide where it is added
-    monkeypatch.setattr("fathom.net.train.EPSILON", 1e-3)
+    monkeypatch.setattr("fathom.net.stack.EPSILON", 1e-3)
     chain = {"family": "mlp", "rules": "mup", "depth": 3, "width": 32, "base_width": 16, "steps": 5}
     run = make_runs(**chain, kind=kind, log2_lr=log2_lr)[0]
     groups: list[dict[str, Any]] = [{"lr": 2.0**log2_lr * factor} for factor in factors]

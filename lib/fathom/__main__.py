@@ -9,17 +9,25 @@ figures [NAME]         redraw one figure (or all) from the tables
 report                 what holds, where the figures are, what to type next
 manifest               write figures/manifest.csv
 stamp                  store the verdicts of the claim cells in the notebooks
+
+--workers N, --memory-gib N, --scheduler tcp://host:port, --device auto|cpu|cuda
+                       what to train on (or FATHOM_WORKERS, FATHOM_MEMORY_GIB,
+                       FATHOM_SCHEDULER, FATHOM_DEVICE); none of them changes a number
 """
 
 import argparse
+import json
+import os
 import subprocess
 import sys
+from typing import Any
 
 from fathom import store
-from fathom.spec import Law, Probe, Refused, Run, grid, nearest, settings
+from fathom.spec import Law, Machine, Probe, Refused, Run, grid, nearest, settings
 
 TRAINS = ("sweep", "probe")
 ENGINES = (*TRAINS, "law")
+MACHINE = ("workers", "memory_gib", "scheduler", "device")
 COMMANDS = ("plan", "retrain", "compare", "figures", "report", "manifest", "stamp")
 
 
@@ -52,33 +60,50 @@ def trained(name: str | None) -> list[tuple[str, str]]:
     return [(engine, key) for key, engine in there.items() if name in (None, key)]
 
 
+def machine() -> Machine:
+    """What the environment says to train on; the command's flags were written into it."""
+    said = {name: os.environ.get(f"FATHOM_{name.upper()}", "") for name in MACHINE}
+    return settings(Machine, {name: _plain(word) for name, word in said.items() if word}, "machine")
+
+
+def _plain(word: str) -> Any:
+    """A number as a number, anything else as the word it is."""
+    try:
+        return json.loads(word)
+    except json.JSONDecodeError:
+        return word
+
+
 def engine(kind: str, name: str, root: str = "artifacts") -> None:
     """Run an engine notebook on an entry; its table goes below `root`."""
     from fathom import book
 
     checked(kind, name)
     built = f"{kind}/{name}" if root == "artifacts" else f"retrained/{kind}/{name}"
-    book.run(kind, {"name": name, "entry": entry(kind, name), "root": root}, built)
+    given = {"name": name, "entry": entry(kind, name), "root": root}
+    if kind in TRAINS:
+        given["machine"] = {**machine().model_dump(), "bar": "text"}
+    book.run(kind, given, built)
 
 
 def plan(name: str | None, root: str = "artifacts") -> None:
     """Print what entries hold, what is known, and what the rest would take on this machine."""
-    from joblib import cpu_count
+    import pandas as pd
 
-    from fathom.net.sweep import estimate, reusable
+    from fathom.net.plan import estimate, forecast
+    from fathom.net.sweep import reusable
 
-    total = 0.0
+    here, all_found = machine(), []
     for kind, key in trained(name):
         runs, measure = checked(kind, key)
         done = {row["key"] for row in reusable(runs, measure, store.known(f"{kind}/{key}", root))}
         rest = [run for run in runs if run.key not in done]
         print(f"{kind}.{key}: {len(runs)} runs, {len(done)} known", flush=True)
         if rest:
-            found = estimate(rest, measure)
-            total += float(found["core_seconds"].sum())
-            print(found.round(1).to_string(index=False), flush=True)
-    minutes, workers = total / cpu_count() / 60, cpu_count()
-    print(f"about {minutes:.1f} minutes on {workers} cores, from a few measured steps")
+            all_found.append(estimate(rest, measure, here))
+            print(all_found[-1].round(1).to_string(index=False), flush=True)
+    if all_found:
+        print(forecast(pd.concat(all_found), here))
 
 
 def retrain(name: str | None) -> None:
@@ -152,8 +177,14 @@ def main() -> int:
     about = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("python -m fathom", description=__doc__, formatter_class=about)
     parser.add_argument("words", nargs="+", metavar="COMMAND", help="one of the above")
-    words = parser.parse_args().words
+    for name in MACHINE:
+        parser.add_argument(f"--{name.replace('_', '-')}", help=argparse.SUPPRESS)
+    asked = vars(parser.parse_args())
+    words = asked.pop("words")
+    given = {f"FATHOM_{name.upper()}": value for name, value in asked.items() if value is not None}
     from fathom.book import Failed
+
+    os.environ.update(given)  # so that every command started from here is told too
 
     try:
         do(words)

@@ -1,5 +1,6 @@
 """Running a notebook: parameters in, an executed copy in build/, errors as one sentence."""
 
+import errno
 import sys
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,17 @@ from typing import Any
 import nbformat
 import papermill
 from jupyter_client.kernelspec import NoSuchKernel
+from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from fathom.spec import Refused, nearest
 from fathom.store import ROOT
 
 NOTEBOOKS = ROOT / "notebooks"
+FULL = (
+    "the disk is full; free some space (make clean removes build/, which no other process may "
+    "be using); what is finished is kept, and the same command goes on from there"
+)
 
 
 class Failed(RuntimeError):
@@ -62,10 +68,21 @@ def run(notebook: str, given: dict[str, Any], built: str, *, live: bool = True) 
             raise Refused(f"notebooks/{notebook}.ipynb: {error.evalue}") from None
         if error.ename == "KeyboardInterrupt":
             raise KeyboardInterrupt from None
+        if f"[Errno {errno.ENOSPC}]" in str(error.evalue):
+            raise Refused(FULL) from None
         raise Failed(
             f"notebooks/{notebook}.ipynb: {error.ename}: {error.evalue} "
             f"(the executed notebook is {copy.relative_to(ROOT)})"
         ) from None
+    except DeadKernelError:
+        raise Failed(
+            f"notebooks/{notebook}.ipynb: its kernel was killed, perhaps for want of memory; "
+            "what is finished is kept, and the same command goes on from there"
+        ) from None
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise Refused(FULL) from None
     return copy
 
 

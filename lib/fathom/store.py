@@ -5,15 +5,17 @@ it was made with. A table whose digest is wrong is refused: numbers edited by ha
 never become official. Everything is written beside its place and then moved into it.
 """
 
+import fcntl
 import hashlib
 import io
 import json
 import os
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
+from zipfile import BadZipFile
 
+import numpy as np
 import pandas as pd
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -97,47 +99,102 @@ def known(name: str, root: str = "artifacts") -> pd.DataFrame | None:
     """The rows that need not be trained again: those of the table, if there is one, and
     those a killed sweep left in its journal."""
     rows = [read(name, root)] if place(name, root).exists() else []
-    lines = [_line(line) for line in _lines(name, root)]
-    rows.append(pd.DataFrame([row for row in lines if row]))
+    path = _journal(name, root)
+    said = path.read_text(errors="replace") if path.exists() else ""
+    rows.append(pd.DataFrame([row for line in said.splitlines() if (row := _line(line))]))
     return pd.concat([part for part in rows if len(part)]) if any(map(len, rows)) else None
 
 
-def keeper(name: str, root: str = "artifacts") -> Callable[[list[dict[str, Any]]], None]:
-    """A function that adds finished rows to the sweep's journal, on disk when it returns."""
-    path = _journal(name, root)
-    path.parent.mkdir(parents=True, exist_ok=True)
+class Journal:
+    """What a sweep leaves on disk while it runs: finished rows, and checkpoints of large
+    runs. It belongs to one process at a time; raises Refused where another one holds it."""
 
-    def keep(rows: list[dict[str, Any]]) -> None:
-        cut = path.exists() and not path.read_bytes().endswith(b"\n")
-        with path.open("a") as journal:
-            journal.write("\n" if cut else "")
-            journal.writelines(f"{json.dumps(row)}\n" for row in rows)
+    def __init__(self, name: str, root: str = "artifacts") -> None:
+        self._path = _journal(name, root)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        if self._path not in _HELD:
+            _HELD[self._path] = _lock(self._path.with_suffix(".lock"), f"{root}/{name}")
+
+    def keep(self, rows: list[dict[str, Any]]) -> None:
+        """Add finished rows; they are on disk when this returns."""
+        with self._path.open("a+b") as journal:
+            if journal.tell() and (journal.seek(-1, os.SEEK_END), journal.read())[1] != b"\n":
+                journal.write(b"\n")  # a line that was cut short stays a line of its own
+            for row in rows:
+                said = json.dumps(row)
+                journal.write(f"{_digest(said)} {said}\n".encode())
             journal.flush()
             os.fsync(journal.fileno())
 
-    return keep
+    def checkpoint(self, *identity: str) -> "Checkpoint":
+        """The place for what one large run needs to go on."""
+        name = f"{self._path.stem}.{_digest(' '.join(identity))}.npz"
+        return Checkpoint(self._path.with_name(name))
+
+    def close(self) -> None:
+        """Remove it all: the table is written."""
+        for path in [self._path, *self._path.parent.glob(f"{self._path.stem}.*.npz")]:
+            path.unlink(missing_ok=True)
+        if self._path in _HELD:
+            _HELD.pop(self._path).close()
 
 
-def forget(name: str, root: str = "artifacts") -> None:
-    """Remove the journal of a sweep whose table is written."""
-    _journal(name, root).unlink(missing_ok=True)
+class Checkpoint:
+    """Named arrays in one file; nothing in it is ever run."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load(self) -> dict[str, np.ndarray] | None:
+        """The arrays; None where there are none, or what is there cannot be read."""
+        try:
+            with np.load(self._path, allow_pickle=False) as arrays:
+                return dict(arrays)
+        except (OSError, ValueError, EOFError, BadZipFile):
+            return None
+
+    def save(self, arrays: dict[str, np.ndarray]) -> None:
+        """Write the arrays in place of those before, whole or not at all."""
+        beside = self._path.with_name(f"{self._path.stem}.{os.getpid()}.part.npz")
+        try:
+            np.savez(beside, allow_pickle=False, **arrays)
+            os.replace(beside, self._path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+_HELD: dict[Path, TextIO] = {}  # an open file keeps its lock until the process ends, however
+
+
+def _lock(path: Path, name: str) -> TextIO:
+    held = path.open("a+")
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        held.seek(0)
+        who = held.read().strip() or "unknown"
+        held.close()
+        raise Refused(
+            f"{name}: process {who} is working on it; wait until it is done, or stop it "
+            f"(kill {who}), and start again: what it finished is kept"
+        ) from None
+    held.truncate(0)
+    held.write(f"{os.getpid()}")
+    held.flush()
+    return held
 
 
 def _journal(name: str, root: str) -> Path:
     return ROOT / "build" / "journal" / root / f"{name}.jsonl"
 
 
-def _lines(name: str, root: str) -> list[str]:
-    path = _journal(name, root)
-    return path.read_text().splitlines() if path.exists() else []
-
-
 def _line(line: str) -> dict[str, Any] | None:
-    """A journal line; None where a killed process left only a part of it."""
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError:
+    """A journal line; None where it is not what was written."""
+    vouched, _, said = line.partition(" ")
+    if vouched != _digest(said):
         return None
+    row = json.loads(said)
+    return row if isinstance(row, dict) else None
 
 
 def params(name: str = "params.yaml") -> dict[str, Any]:

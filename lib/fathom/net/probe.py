@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from fathom.net.data import gaussian, task
-from fathom.net.train import Stack, column, losses, rule, stack, train, trained
+from fathom.net.stack import Stack, column, losses, rule, stack, trained
+from fathom.net.train import train
 from fathom.spec import Run
 
 NUMERICS = 1  # bumped by hand when a change moves the numbers of one_step

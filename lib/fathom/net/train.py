@@ -1,117 +1,41 @@
-"""Training: a stack of runs of one shape, side by side, each with bits of its own.
+"""Training: runs of one shape in, their curves out, each run with bits of its own.
 
-Every weight of a stack has shape (runs, fan_in, fan_out), every activation (runs, batch,
-width). All work is batched matrix products and entry-by-entry arithmetic, in which one
-run never meets another: its numbers do not depend on its company (tested with ==).
+A family that is trained often has compiled loops (compiled.py), one run after the other;
+everything else is a stack under autograd (eager.py). Which of the two follows from the
+run alone.
 """
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import log_softmax
 
-from fathom.net.data import task
-from fathom.net.layers import Model
-from fathom.net.models import build
-from fathom.net.scaling import Power, Rule, parametrization
+from fathom.net import compiled, eager
+from fathom.net.stack import Stack, stack
 from fathom.phi import Array
-from fathom.spec import Net, Run
+from fathom.spec import Refused, Run
 
 # Bumped by hand when a change moves numbers: every row trained before is then trained anew.
-NUMERICS = {"mlp": 1, "resmlp": 1, "sgd": 1, "adam": 1, "digits": 1, "gaussian": 1}
+NUMERICS = {"mlp": 2, "resmlp": 2, "sgd": 1, "adam": 2, "digits": 1, "gaussian": 1}
 
-BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-12
+PIECE = 2e10  # operations between two moments at which training can be interrupted, about 0.2 s
+SAVED = 3e12  # operations between two checkpoints of a large run, about half a minute
 
 
 def numerics(run: Run) -> str:
-    """The versions that a run's numbers depend on, such as "resmlp 1 adam 1 digits 1"."""
+    """The versions that a run's numbers depend on, such as "resmlp 2 adam 2 digits 1"."""
     parts = (run.net.family, run.optim.kind, run.task.split("_")[0])
     return " ".join(f"{part} {NUMERICS[part]}" for part in parts)
 
 
-def shape(run: Run) -> tuple[object, ...]:
-    """What runs must share to be trained as one stack."""
-    net, optim = run.net, run.optim
-    same = net.model_dump(exclude={"gain", "init_gain"})
-    return (*same.values(), optim.kind, optim.batch, optim.steps, run.task)
-
-
-class Stack(NamedTuple):
-    """Runs of one shape as tensors: weights (runs, fan_in, fan_out), multipliers and branch
-    factors (runs, 1, 1)."""
-
-    runs: list[Run]
-    model: Model
-    weights: list[Tensor]
-    mults: list[Tensor]
-    branch: Tensor
-
-    def __call__(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Outputs (runs, batch, outputs) and units of the networks at x (runs, batch, inputs)."""
-        return self.model.forward(self.apply, self.branch, x)
-
-    def apply(self, i: int, h: Tensor) -> Tensor:
-        """The i-th layer of every run, with its multiplier."""
-        y = torch.bmm(h, self.weights[i])
-        return y if bool((self.mults[i] == 1).all()) else y * self.mults[i]
-
-
-def rule(run: Run, role: str) -> Rule:
-    """The scaling rule of one role of weight in a run."""
-    return parametrization(run.rules).rule(role)
-
-
-def column(values: Sequence[float]) -> Tensor:
-    """One number per run, ready to multiply (runs, rows, columns)."""
-    return torch.tensor(values, dtype=torch.float32).reshape(-1, 1, 1)
-
-
-def stack(runs: Sequence[Run]) -> Stack:
-    """The runs' networks at initialisation. All runs must have the same `shape`."""
-    net, about = runs[0].net, task(runs[0].task)
-    model = build(net, about.inputs, about.outputs)
-    weights, mults = [], []
-    for i, layer in enumerate(model.layers):
-        drawn = {seed: _draw(model, i, seed) for seed in {run.seed for run in runs}}
-        scales = column([_scale(run, layer.role, layer.fan_in) for run in runs])
-        weights.append(torch.stack([drawn[run.seed] for run in runs]).mul_(scales))
-        mults.append(column([rule(run, layer.role).mult.at(run) for run in runs]))
-    branch = [run.net.gain * parametrization(run.rules).branch.at(run) for run in runs]
-    return Stack(list(runs), model, weights, mults, column(branch))
-
-
-def _draw(model: Model, i: int, seed: int) -> Tensor:
-    """Standard normal entries for one layer. The draw of block l is the same at every
-    depth; stream 0 belongs to the batches, 1 to the read-out."""
-    stream = 1 if i == len(model.layers) - 1 else i + 2
-    own = int(np.random.SeedSequence([seed, stream]).generate_state(1)[0])
-    size = (model.layers[i].fan_in, model.layers[i].fan_out)
-    return torch.randn(size, generator=torch.Generator().manual_seed(own))
-
-
-def _scale(run: Run, role: str, fan_in: int) -> float:
-    """The standard deviation of a weight's entries; the read-out takes no init_gain."""
-    at_base = fan_in if role == "input" else run.base.width
-    variance = (1.0 if role == "readout" else run.net.init_gain) / at_base
-    return math.sqrt(variance) * rule(run, role).init.at(run)
-
-
-def losses(outputs: Tensor, y: Tensor) -> Tensor:
-    """The mean loss of each run, shape (runs,): cross-entropy in nats, or half the squared
-    error summed over outputs, averaged over the batch."""
-    if y.dtype == torch.int64:
-        return -log_softmax(outputs, -1).gather(-1, y.unsqueeze(-1)).mean((1, 2))
-    return ((outputs - y) ** 2).sum(-1).mean(-1) / 2
-
-
-def trained(net: Net, model: Model) -> list[int]:
-    """Which layers learn: all, or with train_ends false all but the first and the last."""
-    last = len(model.layers) - 1
-    return [i for i in range(last + 1) if net.train_ends or 0 < i < last]
+def cost(run: Run) -> float:
+    """What a run costs, in arithmetic operations, roughly."""
+    matrices = run.net.depth * run.net.block_depth + 1
+    return float(run.optim.steps * matrices * run.net.width**2 * (6 * run.optim.batch + 60))
 
 
 class Curves(NamedTuple):
@@ -124,73 +48,93 @@ class Curves(NamedTuple):
     nets: Stack
 
 
-def train(runs: Sequence[Run], steps: int | None = None) -> Curves:
-    """Train a stack of runs of one shape; `steps` stops early without changing the batches."""
+class Checkpoint(Protocol):
+    """Where a large run leaves what it needs to go on: named arrays, all of them or none."""
+
+    def load(self) -> dict[str, np.ndarray] | None: ...
+    def save(self, arrays: dict[str, np.ndarray]) -> None: ...
+
+
+class Session(Protocol):
+    """A training that can be taken up at any step: the arrays that change as it goes."""
+
+    state: list[Tensor]
+
+    def learn(self, start: int, end: int) -> Array:
+        """Train from step `start` to before `end`; the losses, shape (runs, steps)."""
+        ...
+
+    def held_out(self) -> Array:
+        """The loss of each run on what its task holds out."""
+        ...
+
+
+def on(device: str) -> str:
+    """cpu or cuda: auto is cuda where there is one. Raises Refused for a cuda that is not."""
+    there = torch.cuda.is_available()
+    if device == "cuda" and not there:
+        raise Refused("device: cuda is asked for and torch finds none here; give auto or cpu")
+    return "cuda" if device != "cpu" and there else "cpu"
+
+
+def train(
+    runs: Sequence[Run],
+    steps: int | None = None,
+    checkpoint: Checkpoint | None = None,
+    device: str = "cpu",
+) -> Curves:
+    """Train a stack of runs of one shape; `steps` stops early without changing the batches.
+
+    A checkpoint, for one run alone, is read first and written every 3e12 operations: a run
+    cut short goes on from there, to the same bits.
+    """
     first, nets = runs[0], stack(runs)
-    about, optim = task(first.task), first.optim
-    order = {run.seed: about.batches(run.seed, optim.batch, optim.steps) for run in runs}
-    batches = torch.stack([order[run.seed] for run in runs], dim=1)
-    learning = trained(first.net, nets.model)
-    weights = [nets.weights[i].requires_grad_() for i in learning]
-    update = _optimizer(runs, [nets.model.layers[i].role for i in learning], weights)
-    curve: list[Tensor] = []
-    for step, index in enumerate(batches[:steps]):
-        loss = losses(nets(about.x[index])[0], about.y[index])
-        gradients = torch.autograd.grad(loss.sum(), weights)
-        update(step, gradients)
-        curve.append(loss.detach())
-    with torch.no_grad():
-        x, y = about.x[-about.held_out :], about.y[-about.held_out :]
-        many = (len(runs), *(-1 for _ in x.shape))
-        held_out = losses(nets(x.expand(many))[0], y.expand(many[: y.ndim + 1]))
-    loss = torch.stack(curve, 1) if curve else torch.empty(len(runs), 0)
-    return Curves(loss.double().numpy(), held_out.double().numpy(), nets)
+    end = first.optim.steps if steps is None else min(steps, first.optim.steps)
+    curves, held_out = [], []
+    with _denormals_flushed():
+        for session in _sessions(nets, on(device)):
+            step = cost(first) / first.optim.steps * len(runs)
+            curves.append(_learn(session, end, step, checkpoint))
+            held_out.append(session.held_out())
+    return Curves(np.concatenate(curves), np.concatenate(held_out), nets)
 
 
-class _Sgd:
-    def __init__(self, weights: list[Tensor], rates: list[Tensor]) -> None:
-        self.weights, self.rates = weights, rates
-
-    @torch.no_grad()
-    def __call__(self, step: int, gradients: Sequence[Tensor]) -> None:
-        for weight, rate, gradient in zip(self.weights, self.rates, gradients, strict=True):
-            weight.sub_(gradient.mul_(rate))
+def _sessions(nets: Stack, device: str) -> Iterator[Session]:
+    if device == "cpu" and compiled.covers(nets.runs[0]):
+        return (compiled.Session(nets, i) for i in range(len(nets.runs)))
+    return iter([eager.Session(nets, device)])
 
 
-class _Adam:
-    """Adam with bias correction; its epsilon follows the scale of each role's gradient."""
+def _learn(session: Session, end: int, step: float, checkpoint: Checkpoint | None) -> Array:
+    """The losses up to step `end`; `step` is the cost of one."""
+    curve, since = [], 0.0
+    found = checkpoint.load() if checkpoint else None
+    if found:
+        curve.append(found.pop("curve"))
+        for here, there in zip(session.state, found.values(), strict=True):
+            here.copy_(torch.from_numpy(there))
+    start = sum(part.shape[1] for part in curve)
+    piece = max(1, int(PIECE / step))
+    for begin in range(start, end, piece):
+        stop = min(begin + piece, end)
+        curve.append(session.learn(begin, stop))
+        since += step * (stop - begin)
+        if checkpoint and since >= SAVED and stop < end:
+            arrays = {f"state_{i:04d}": part.cpu().numpy() for i, part in enumerate(session.state)}
+            checkpoint.save({"curve": np.concatenate(curve, axis=1), **arrays})
+            since = 0.0
+    return np.concatenate(curve, axis=1) if curve else np.empty((1, 0))
 
-    def __init__(self, weights: list[Tensor], rates: list[Tensor], eps: list[Tensor]) -> None:
-        self.weights, self.rates, self.eps = weights, rates, eps
-        self.first = [torch.zeros_like(weight) for weight in weights]
-        self.second = [torch.zeros_like(weight) for weight in weights]
 
-    @torch.no_grad()
-    def __call__(self, step: int, gradients: Sequence[Tensor]) -> None:
-        unbias_1, unbias_2 = 1 - BETA_1 ** (step + 1), math.sqrt(1 - BETA_2 ** (step + 1))
-        for i, gradient in enumerate(gradients):
-            self.first[i].lerp_(gradient, 1 - BETA_1)
-            self.second[i].mul_(BETA_2).addcmul_(gradient, gradient, value=1 - BETA_2)
-            move = torch.sqrt(self.second[i], out=gradient).add_(self.eps[i] * unbias_2)
-            torch.div(self.first[i], move, out=move)
-            self.weights[i].addcmul_(move, self.rates[i], value=-unbias_2 / unbias_1)
-
-
-def _optimizer(runs: Sequence[Run], roles: list[str], weights: list[Tensor]) -> _Sgd | _Adam:
-    def rates(kind: str) -> list[Tensor]:
-        powers: list[list[Power]] = [
-            [getattr(rule(run, role), kind) for run in runs] for role in roles
-        ]
-        base = [2.0**run.optim.log2_lr for run in runs]
-        return [
-            column([lr * power.at(run) for lr, power, run in zip(base, row, runs, strict=True)])
-            for row in powers
-        ]
-
-    if runs[0].optim.kind == "sgd":
-        return _Sgd(weights, rates("sgd"))
-    eps = [column([EPSILON * rule(run, role).eps.at(run) for run in runs]) for role in roles]
-    return _Adam(weights, rates("adam"), eps)
+@contextmanager
+def _denormals_flushed() -> Iterator[None]:
+    """Numbers too small for full precision become 0 here: a hundredfold faster, and part of
+    what the bits are."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def summary(curves: Curves) -> list[dict[str, float]]:

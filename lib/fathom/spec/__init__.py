@@ -6,7 +6,7 @@ may not use, live here.
 """
 
 from fathom.spec.grid import grid, settings
-from fathom.spec.run import Base, Law, Net, Optim, Part, Probe, Run
+from fathom.spec.run import Base, Law, Machine, Net, Optim, Part, Probe, Run
 from fathom.spec.words import (
     ALPHA,
     COLUMNS,
@@ -35,6 +35,7 @@ __all__ = [
     "TASKS",
     "Base",
     "Law",
+    "Machine",
     "Net",
     "Optim",
     "Part",

@@ -26,6 +26,10 @@ Count = Annotated[int, Field(ge=1, description="a whole number, at least 1")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, description="a finite number above 0")]
 
 
+def _said(name: str, what: str) -> str:
+    return f"{what} (--{name.replace('_', '-')} or FATHOM_{name.upper()})"
+
+
 class Part(BaseModel):
     """A frozen group of settings; unknown keys and loose types are refused."""
 
@@ -107,6 +111,26 @@ class Run(Part):
         ends = {"rules": self.rules, "task": self.task, "seed": self.seed}
         order = {**self.net.model_dump(), **base, **self.optim.model_dump(), **ends}
         return {name: order[name] for name in COLUMNS}
+
+
+class Machine(Part):
+    """What runs are trained on. On processors of one type it changes no number."""
+
+    workers: Annotated[int | None, Field(ge=1, description=_said("workers", "a whole number"))] = (
+        None
+    )
+    memory_gib: Annotated[
+        float, Field(gt=0, allow_inf_nan=False, description=_said("memory_gib", "a number of GiB"))
+    ] = 4.0
+    scheduler: Annotated[
+        str | None,
+        Field(
+            pattern=r"^(tcp|tls)://.+:\d+$",
+            description=_said("scheduler", "the address of a Dask scheduler, tcp://host:port"),
+        ),
+    ] = None
+    device: Annotated[str, one_of(("auto", "cpu", "cuda"))] = "auto"
+    bar: Annotated[str, one_of(("auto", "text"))] = "auto"
 
 
 class Probe(Part):

@@ -1,0 +1,87 @@
+"""Training in compiled loops: one run of a family that is trained often."""
+
+import numpy as np
+import torch
+
+from fathom.net import loops
+from fathom.net.data import task
+from fathom.net.loops import Plan, Weights
+from fathom.net.stack import Stack, epsilon, rate
+from fathom.phi import Array
+from fathom.spec import Run
+
+SLOPES = {"linear": (1.0, 1.0), "relu": (0.0, 1.0), "abs": (-1.0, 1.0)}  # left and right of 0
+
+
+def covers(run: Run) -> bool:
+    """Whether the loops can train a run: phi straight on both sides of 0, and no norm."""
+    return run.net.phi in SLOPES and run.net.norm == "none"
+
+
+class Session:
+    """The training of the i-th run of a stack; its weights in the stack change in place
+    when training ends (`held_out`)."""
+
+    def __init__(self, nets: Stack, i: int) -> None:
+        run, about = nets.runs[i], task(nets.runs[i].task)
+        self.mine = [weight[i].numpy() for weight in nets.weights]
+        blocks = [weight.numpy() for weight in (w[i] for w in nets.weights[1:-1])]
+        width = run.net.width
+        self.weights = Weights(
+            self.mine[0].copy(),
+            np.array(blocks, np.float32).reshape(-1, width, width),
+            self.mine[-1].copy(),
+        )
+        self.first, self.second = self.weights.zeros(), self.weights.zeros()
+        self.plan = _plan(nets, i)
+        self.order = about.batches(run.seed, run.optim.batch, run.optim.steps).numpy()
+        classes = about.y.dtype == torch.int64
+        self.x = about.x.numpy()
+        self.labels = about.y.numpy() if classes else np.empty(0, np.int64)
+        self.values = np.empty((0, 0), np.float32) if classes else about.y.numpy()
+        self.room = loops.room(self.weights, run.optim.batch, run.net.block_depth)
+        self.rows = np.arange(len(self.x) - about.held_out, len(self.x))
+        parts = [*self.weights, *self.first, *self.second]
+        self.state = [torch.from_numpy(part) for part in parts]
+
+    def learn(self, start: int, end: int) -> Array:
+        """Train from step `start` to before `end`; the losses, shape (1, steps)."""
+        curve = np.empty(end - start)
+        loops.learn(
+            self.plan, self.weights, self.first, self.second, self.room,
+            self.x, self.labels, self.values, self.order[start:end], start, curve,
+        )  # fmt: skip
+        return curve[None]
+
+    def held_out(self) -> Array:
+        """The loss on the examples the task holds out, shape (1,)."""
+        room = loops.room(self.weights, len(self.rows), self.plan.block_depth)
+        data = self.x, self.labels, self.values, self.rows
+        stem, blocks, readout = self.weights
+        for here, there in zip([stem, *blocks, readout], self.mine, strict=True):
+            there[:] = here
+        return np.array([loops.loss(self.plan, self.weights, room, *data)])
+
+
+def _plan(nets: Stack, i: int) -> Plan:
+    run, layers = nets.runs[i], nets.model.layers
+    left, right = SLOPES[run.net.phi]
+    chain = run.net.family == "mlp"
+
+    def each(values: list[float]) -> np.ndarray:
+        return np.array(values, np.float32)
+
+    return Plan(
+        left=np.float32(left),
+        right=np.float32(right),
+        pre=chain or run.net.order == "pre",
+        keep=np.float32(0 if chain else 1),
+        center=run.net.center,
+        ends=run.net.train_ends,
+        adam=run.optim.kind == "adam",
+        block_depth=run.net.block_depth,
+        branch=np.float32(1 if chain else float(nets.branch[i])),
+        mult=each([float(mult[i]) for mult in nets.mults]),
+        rate=each([rate(run, layer.role) for layer in layers]),
+        eps=each([epsilon(run, layer.role) for layer in layers]),
+    )

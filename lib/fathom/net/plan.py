@@ -1,0 +1,147 @@
+"""How runs are cut into stacks, and what they will take: a function of the runs and of the
+memory allowed, never of a clock or of what happens to be free.
+"""
+
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+
+import pandas as pd
+import torch
+
+from fathom.net import compiled, probe, workers
+from fathom.net.data import HELD_OUT, task
+from fathom.net.models import build
+from fathom.net.stack import shape
+from fathom.net.train import SAVED, cost, on, train
+from fathom.spec import Machine, Refused, Run
+
+FLIGHT = 5e11  # operations that one stack takes at most, some seconds, where it may be cut
+PROCESS = 0.5  # GiB that Python and torch take in every worker
+
+
+def say(sentence: str) -> None:
+    """A line for the person who waits."""
+    print(sentence, file=sys.stderr, flush=True)
+
+
+def stacked(runs: Sequence[Run], machine: Machine | None = None) -> list[list[Run]]:
+    """Runs grouped by shape and cut into stacks that fit into memory; raises Refused where
+    a single run does not.
+
+    How large a stack is changes no bit. In compiled loops runs follow one another, so a
+    stack is what would be lost with a worker. Under autograd it is what stays in a core's
+    cache; and where width or batch is no multiple of 16, runs are trained one by one, as the
+    tail of a vector instruction would fall on another run's numbers.
+    """
+    machine, groups = machine or Machine(), defaultdict(list)
+    for run in runs:
+        groups[shape(run)].append(run)
+    cut = []
+    for group in groups.values():
+        size = min(_size(group[0], machine), _fitting(group[0], machine))
+        cut += [group[i : i + size] for i in range(0, len(group), size)]
+    return cut
+
+
+def _size(run: Run, machine: Machine) -> int:
+    net, optim = run.net, run.optim
+    if cost(run) > SAVED:
+        return 1
+    if on(machine.device) == "cuda":
+        return 256
+    if compiled.covers(run):
+        return int(min(32, max(1, FLIGHT // cost(run))))
+    if net.width % 16 or optim.batch % 16:
+        return 1
+    return max(min(32, 2**16 // net.width**2), 4 if net.width <= 256 else 1)
+
+
+def _fitting(run: Run, machine: Machine) -> int:
+    """How many runs of this shape one worker may hold; says so where that is what decides."""
+    share = (machine.memory_gib / workers.count(machine) - PROCESS) * 2**30
+    alone, next_one = memory([run]), memory([run, run]) - memory([run])
+    fits = int(1 + (share - alone) // next_one) if share >= alone else 0
+    if fits < 1:
+        needed = workers.count(machine) * (alone / 2**30 + PROCESS)
+        raise Refused(
+            f"width {run.net.width}, depth {run.net.depth}: {workers.count(machine)} workers need "
+            f"{needed:.1f} GiB and may take {machine.memory_gib:g}; give a larger --memory-gib, "
+            "fewer --workers, or a smaller width, depth or batch"
+        )
+    if fits < _size(run, machine):
+        say(
+            f"width {run.net.width}, depth {run.net.depth}: stacks of {fits} runs, to stay within "
+            f"{machine.memory_gib:g} GiB"
+        )
+    return fits
+
+
+def memory(runs: Sequence[Run]) -> int:
+    """Bytes that training a stack takes at its peak, roughly, without Python and torch."""
+    first, about = runs[0], task(runs[0].task)
+    model = build(first.net, about.inputs, about.outputs)
+    weights = sum(layer.fan_in * layer.fan_out for layer in model.layers)
+    layers = len(model.layers) * first.net.width
+    if compiled.covers(first):
+        return 4 * ((len(runs) + 4) * weights + 3 * layers * (first.optim.batch + HELD_OUT))
+    activations = 8 * layers * max(first.optim.batch, HELD_OUT)
+    return 4 * len(runs) * (6 * weights + activations)
+
+
+def estimate(
+    runs: Sequence[Run], measure: str = "train", machine: Machine | None = None
+) -> pd.DataFrame:
+    """What the runs would take here, from a few measured steps of every shape.
+
+    One row per size: task, width, depth, batch, steps, runs, core_seconds, and the GiB one
+    worker holds at its peak."""
+    train(runs[:1], steps=1)  # loads the compiled loops
+    groups: dict[object, list[list[Run]]] = defaultdict(list)
+    for one in stacked(runs, machine):
+        groups[shape(one[0])].append(one)
+    rows = []
+    for stacks in groups.values():
+        first, count = stacks[0][0], sum(map(len, stacks))
+        seconds = _seconds(stacks[0][:2], measure) * count / len(stacks[0][:2])
+        sizes = {name: first.row()[name] for name in ("task", "width", "depth", "batch", "steps")}
+        held = PROCESS + memory(stacks[0]) / 2**30
+        rows.append({**sizes, "runs": count, "core_seconds": seconds, "gib": held})
+    found = pd.DataFrame(rows)
+    sizes = ["task", "width", "depth", "batch", "steps"]
+    how = {"runs": "sum", "core_seconds": "sum", "gib": "max"}
+    return found.groupby(sizes, sort=False, as_index=False).agg(how)
+
+
+def forecast(found: pd.DataFrame, machine: Machine) -> str:
+    """An estimate as a sentence."""
+    if found.empty:
+        return "nothing is left to do"
+    if machine.scheduler:
+        seconds = float(found["core_seconds"].sum())
+        return f"about {span(seconds)} of one core's time in all, shared by the cluster"
+    count = workers.count(machine)
+    seconds, gib = float(found["core_seconds"].sum()) / count, count * float(found["gib"].max())
+    return f"about {span(seconds)} and {gib:.1f} GiB on {count} workers, from a few measured steps"
+
+
+def span(seconds: float) -> str:
+    """A time in words."""
+    return f"{seconds / 60:.1f} minutes" if seconds > 90 else f"{seconds:.1f} seconds"
+
+
+def _seconds(runs: list[Run], measure: str) -> float:
+    """Seconds a stack takes on one thread, from its start and some of its steps."""
+    torch.set_num_threads(1)
+    if measure != "train":
+        start = time.perf_counter()
+        probe.one_step(runs, measure)
+        return time.perf_counter() - start
+    times = []
+    for steps in (1, 4):
+        start = time.perf_counter()
+        train(runs, steps=steps)
+        times.append(time.perf_counter() - start)
+    step = max(times[1] - times[0], 0.0) / 3
+    return times[0] + step * (runs[0].optim.steps - 1)

@@ -1,0 +1,117 @@
+"""Networks of one shape at initialisation, side by side: a stack of runs.
+
+Every weight of a stack has shape (runs, fan_in, fan_out), every activation (runs, batch,
+width). All work is batched matrix products and entry-by-entry arithmetic, in which one
+run never meets another: its numbers do not depend on its company (tested with ==).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import log_softmax
+
+from fathom.net.data import task
+from fathom.net.layers import Model
+from fathom.net.models import build
+from fathom.net.scaling import Rule, parametrization
+from fathom.spec import Net, Run
+
+EPSILON = 1e-12  # Adam's
+
+
+def shape(run: Run) -> tuple[object, ...]:
+    """What runs must share to be trained as one stack."""
+    net, optim = run.net, run.optim
+    same = net.model_dump(exclude={"gain", "init_gain"})
+    return (*same.values(), run.rules, run.base, optim.kind, optim.batch, optim.steps, run.task)
+
+
+class Stack(NamedTuple):
+    """Runs of one shape as tensors: weights (runs, fan_in, fan_out), multipliers and branch
+    factors (runs, 1, 1); `scaled` are the layers whose multiplier is not 1."""
+
+    runs: list[Run]
+    model: Model
+    weights: list[Tensor]
+    mults: list[Tensor]
+    branch: Tensor
+    scaled: frozenset[int]
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Outputs (runs, batch, outputs) and units of the networks at x (runs, batch, inputs)."""
+        return self.model.forward(self.apply, self.branch, x)
+
+    def apply(self, i: int, h: Tensor) -> Tensor:
+        """The i-th layer of every run, with its multiplier."""
+        y = torch.bmm(h, self.weights[i])
+        return y * self.mults[i] if i in self.scaled else y
+
+
+def rule(run: Run, role: str) -> Rule:
+    """The scaling rule of one role of weight in a run."""
+    return parametrization(run.rules).rule(role)
+
+
+def column(values: Sequence[float]) -> Tensor:
+    """One number per run, ready to multiply (runs, rows, columns)."""
+    return torch.tensor(values, dtype=torch.float32).reshape(-1, 1, 1)
+
+
+def stack(runs: Sequence[Run]) -> Stack:
+    """The runs' networks at initialisation. All runs must have the same `shape`."""
+    net, about = runs[0].net, task(runs[0].task)
+    model = build(net, about.inputs, about.outputs)
+    weights, mults = [], []
+    for i, layer in enumerate(model.layers):
+        drawn = {seed: _draw(model, i, seed) for seed in {run.seed for run in runs}}
+        scales = column([_scale(run, layer.role, layer.fan_in) for run in runs])
+        weights.append(torch.stack([drawn[run.seed] for run in runs]).mul_(scales))
+        mults.append(column([rule(run, layer.role).mult.at(run) for run in runs]))
+    branch = [run.net.gain * parametrization(run.rules).branch.at(run) for run in runs]
+    scaled = frozenset(i for i, mult in enumerate(mults) if bool((mult != 1).any()))
+    return Stack(list(runs), model, weights, mults, column(branch), scaled)
+
+
+def _draw(model: Model, i: int, seed: int) -> Tensor:
+    """Standard normal entries for one layer. The draw of block l is the same at every
+    depth; stream 0 belongs to the batches, 1 to the read-out."""
+    stream = 1 if i == len(model.layers) - 1 else i + 2
+    own = int(np.random.SeedSequence([seed, stream]).generate_state(1)[0])
+    size = (model.layers[i].fan_in, model.layers[i].fan_out)
+    return torch.randn(size, generator=torch.Generator().manual_seed(own))
+
+
+def _scale(run: Run, role: str, fan_in: int) -> float:
+    """The standard deviation of a weight's entries; the read-out takes no init_gain."""
+    at_base = fan_in if role == "input" else run.base.width
+    variance = (1.0 if role == "readout" else run.net.init_gain) / at_base
+    return math.sqrt(variance) * rule(run, role).init.at(run)
+
+
+def losses(outputs: Tensor, y: Tensor) -> Tensor:
+    """The mean loss of each run, shape (runs,): cross-entropy in nats, or half the squared
+    error summed over outputs, averaged over the batch."""
+    if y.dtype == torch.int64:
+        return -log_softmax(outputs, -1).gather(-1, y.unsqueeze(-1)).mean((1, 2))
+    return ((outputs - y) ** 2).sum(-1).mean(-1) / 2
+
+
+def trained(net: Net, model: Model) -> list[int]:
+    """Which layers learn: all, or with train_ends false all but the first and the last."""
+    last = len(model.layers) - 1
+    return [i for i in range(last + 1) if net.train_ends or 0 < i < last]
+
+
+def rate(run: Run, role: str) -> float:
+    """The learning rate of one role of weight in a run."""
+    rules = rule(run, role)
+    return 2.0**run.optim.log2_lr * (rules.sgd if run.optim.kind == "sgd" else rules.adam).at(run)
+
+
+def epsilon(run: Run, role: str) -> float:
+    """Adam's epsilon for one role of weight: it follows the scale of the role's gradient."""
+    return EPSILON * rule(run, role).eps.at(run)

@@ -1,0 +1,92 @@
+"""Where stacks are worked on: processes of this machine, or a Dask cluster.
+
+Both hand back each stack as soon as it is done, in whichever order.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
+
+from joblib import Parallel, cpu_count, delayed
+from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from fathom.net.train import on
+from fathom.spec import Machine, Refused
+
+Row = dict[str, Any]
+Job = tuple[Any, ...]
+KEPT = "what is finished is kept, and the same command goes on from there"
+
+
+def count(machine: Machine) -> int:
+    """How many processes work here: one for each core, or one for the accelerator."""
+    return machine.workers or (1 if on(machine.device) == "cuda" else cpu_count())
+
+
+def finished(
+    work: Callable[..., list[Row]], jobs: Sequence[Job], machine: Machine
+) -> Iterator[list[Row]]:
+    """The results of work(*job), as they come.
+
+    Raises Refused where a worker died or ran out of memory, or no cluster answers."""
+    source = _cluster if machine.scheduler else _local
+    if not jobs:
+        return
+    try:
+        yield from source(work, jobs, machine)
+    except TerminatedWorkerError:
+        raise Refused(
+            "a worker was killed, perhaps for want of memory; give fewer --workers or a smaller "
+            f"--memory-gib; {KEPT}"
+        ) from None
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "allocate" not in str(error):
+            raise
+        raise Refused(
+            f"a worker found no more memory; give fewer --workers or a smaller --memory-gib; {KEPT}"
+        ) from None
+
+
+def _local(
+    work: Callable[..., list[Row]], jobs: Sequence[Job], machine: Machine
+) -> Iterator[list[Row]]:
+    workers = min(count(machine), len(jobs))
+    parallel = Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="2*n_jobs")
+    try:
+        yield from cast(Iterator[list[Row]], parallel(delayed(work)(*job) for job in jobs))
+    finally:
+        if workers > 1:
+            get_reusable_executor().shutdown(wait=True)
+
+
+def _cluster(
+    work: Callable[..., list[Row]], jobs: Sequence[Job], machine: Machine
+) -> Iterator[list[Row]]:
+    """Joblib's Dask backend gives results only when all are there; Dask itself as they come.
+    Jobs of a worker that dies go to the others, three times at most."""
+    from dask.distributed import Client, as_completed
+    from distributed.scheduler import KilledWorker
+
+    try:
+        client: Any = Client(machine.scheduler, timeout=10, set_as_default=False)
+    except OSError:
+        raise Refused(
+            f"scheduler: nothing answers at {machine.scheduler}; start one with: dask scheduler"
+        ) from None
+    with client:
+        if not client.scheduler_info()["workers"]:
+            print(f"waiting for workers at {machine.scheduler}", flush=True)
+        queue, running = iter(jobs), as_completed()
+        ahead = 2 * max(1, sum(client.nthreads().values()))
+        for job in itertools.islice(queue, ahead):
+            running.add(client.submit(work, *job, pure=False))
+        try:
+            for future in running:
+                yield future.result()
+                for job in itertools.islice(queue, 1):
+                    running.add(client.submit(work, *job, pure=False))
+        except KilledWorker:
+            raise Refused(
+                f"the workers that took one of the stacks died, four of them; {KEPT}"
+            ) from None
