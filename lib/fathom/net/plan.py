@@ -26,68 +26,79 @@ def say(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)
 
 
-def stacked(runs: Sequence[Run], machine: Machine | None = None) -> list[list[Run]]:
+def stacked(
+    runs: Sequence[Run], measure: str = "train", machine: Machine | None = None
+) -> list[list[Run]]:
     """Runs grouped by shape and cut into stacks that fit into memory; raises Refused where
     a single run does not.
 
     How large a stack is changes no bit. In compiled loops runs follow one another, so a
     stack is what would be lost with a worker. Under autograd it is what stays in a core's
-    cache; and where width or batch is no multiple of 16, runs are trained one by one, as the
-    tail of a vector instruction would fall on another run's numbers.
+    cache; and where width or batch is no multiple of 16, runs go one by one, as the tail of
+    a vector instruction would fall on another run's numbers.
     """
     machine, groups = machine or Machine(), defaultdict(list)
     for run in runs:
         groups[shape(run)].append(run)
     cut = []
     for group in groups.values():
-        size = min(_size(group[0], machine), _fitting(group[0], machine))
+        size = _fitting(group[0], measure, machine)
         cut += [group[i : i + size] for i in range(0, len(group), size)]
     return cut
 
 
-def _size(run: Run, machine: Machine) -> int:
+def crew(run: Run, measure: str, machine: Machine) -> int:
+    """How many workers may hold a run of this shape at once; raises Refused for none."""
+    if machine.scheduler:
+        return 1  # there the memory is that of each worker
+    alone = memory([run], measure) / 2**30 + PROCESS
+    many = min(workers.count(machine), int(machine.memory_gib / alone))
+    if many < 1:
+        raise Refused(
+            f"width {run.net.width}, depth {run.net.depth}: one run needs {alone:.1f} GiB and "
+            f"{machine.memory_gib:g} are allowed; give a larger --memory-gib, or a smaller width, "
+            "depth or batch"
+        )
+    return many
+
+
+def _fitting(run: Run, measure: str, machine: Machine) -> int:
+    """The size of a stack; says so where memory is what decides."""
+    share = (machine.memory_gib / crew(run, measure, machine) - PROCESS) * 2**30
+    alone, size = memory([run], measure), _size(run, measure, machine)
+    fits = int(1 + max(0.0, share - alone) // (memory([run, run], measure) - alone))
+    if fits < size:
+        say(
+            f"width {run.net.width}, depth {run.net.depth}: stacks of {fits} instead of {size}, "
+            f"to stay within {machine.memory_gib:g} GiB"
+        )
+    return min(fits, size)
+
+
+def _size(run: Run, measure: str, machine: Machine) -> int:
     net, optim = run.net, run.optim
     if cost(run) > SAVED:
         return 1
     if on(machine.device) == "cuda":
         return 256
-    if compiled.covers(run):
+    if measure == "train" and compiled.covers(run):
         return int(min(32, max(1, FLIGHT // cost(run))))
     if net.width % 16 or optim.batch % 16:
         return 1
     return max(min(32, 2**16 // net.width**2), 4 if net.width <= 256 else 1)
 
 
-def _fitting(run: Run, machine: Machine) -> int:
-    """How many runs of this shape one worker may hold; says so where that is what decides."""
-    share = (machine.memory_gib / workers.count(machine) - PROCESS) * 2**30
-    alone, next_one = memory([run]), memory([run, run]) - memory([run])
-    fits = int(1 + (share - alone) // next_one) if share >= alone else 0
-    if fits < 1:
-        needed = workers.count(machine) * (alone / 2**30 + PROCESS)
-        raise Refused(
-            f"width {run.net.width}, depth {run.net.depth}: {workers.count(machine)} workers need "
-            f"{needed:.1f} GiB and may take {machine.memory_gib:g}; give a larger --memory-gib, "
-            "fewer --workers, or a smaller width, depth or batch"
-        )
-    if fits < _size(run, machine):
-        say(
-            f"width {run.net.width}, depth {run.net.depth}: stacks of {fits} runs, to stay within "
-            f"{machine.memory_gib:g} GiB"
-        )
-    return fits
-
-
-def memory(runs: Sequence[Run]) -> int:
-    """Bytes that training a stack takes at its peak, roughly, without Python and torch."""
+def memory(runs: Sequence[Run], measure: str = "train") -> int:
+    """Bytes that a stack takes at its peak, roughly, without Python and torch."""
     first, about = runs[0], task(runs[0].task)
     model = build(first.net, about.inputs, about.outputs)
     weights = sum(layer.fan_in * layer.fan_out for layer in model.layers)
-    layers = len(model.layers) * first.net.width
+    units = len(model.layers) * first.net.width
+    if measure != "train":
+        return 4 * len(runs) * (weights + 12 * units * first.optim.batch)
     if compiled.covers(first):
-        return 4 * ((len(runs) + 4) * weights + 3 * layers * (first.optim.batch + HELD_OUT))
-    activations = 8 * layers * max(first.optim.batch, HELD_OUT)
-    return 4 * len(runs) * (6 * weights + activations)
+        return 4 * ((len(runs) + 4) * weights + 3 * units * (first.optim.batch + HELD_OUT))
+    return 4 * len(runs) * (6 * weights + 8 * units * max(first.optim.batch, HELD_OUT))
 
 
 def estimate(
@@ -95,22 +106,26 @@ def estimate(
 ) -> pd.DataFrame:
     """What the runs would take here, from a few measured steps of every shape.
 
-    One row per size: task, width, depth, batch, steps, runs, core_seconds, and the GiB one
-    worker holds at its peak."""
-    train(runs[:1], steps=1)  # loads the compiled loops
+    One row per size: task, width, depth, batch, steps, runs, core_seconds, the GiB that one
+    worker holds at its peak, and how many may work at once."""
+    machine = machine or Machine()
+    if measure == "train":
+        train(runs[:1], steps=1)  # loads the compiled loops
     groups: dict[object, list[list[Run]]] = defaultdict(list)
-    for one in stacked(runs, machine):
+    for one in stacked(runs, measure, machine):
         groups[shape(one[0])].append(one)
     rows = []
     for stacks in groups.values():
         first, count = stacks[0][0], sum(map(len, stacks))
         seconds = _seconds(stacks[0][:2], measure) * count / len(stacks[0][:2])
         sizes = {name: first.row()[name] for name in ("task", "width", "depth", "batch", "steps")}
-        held = PROCESS + memory(stacks[0]) / 2**30
+        held = PROCESS + memory(stacks[0], measure) / 2**30
+        at_once = crew(first, measure, machine)
         rows.append({**sizes, "runs": count, "core_seconds": seconds, "gib": held})
+        rows[-1]["workers"] = at_once
     found = pd.DataFrame(rows)
     sizes = ["task", "width", "depth", "batch", "steps"]
-    how = {"runs": "sum", "core_seconds": "sum", "gib": "max"}
+    how = {"runs": "sum", "core_seconds": "sum", "gib": "max", "workers": "min"}
     return found.groupby(sizes, sort=False, as_index=False).agg(how)
 
 
@@ -121,8 +136,8 @@ def forecast(found: pd.DataFrame, machine: Machine) -> str:
     if machine.scheduler:
         seconds = float(found["core_seconds"].sum())
         return f"about {span(seconds)} of one core's time in all, shared by the cluster"
-    count = workers.count(machine)
-    seconds, gib = float(found["core_seconds"].sum()) / count, count * float(found["gib"].max())
+    seconds = float((found["core_seconds"] / found["workers"]).sum())
+    gib, count = float((found["gib"] * found["workers"]).max()), int(found["workers"].max())
     return f"about {span(seconds)} and {gib:.1f} GiB on {count} workers, from a few measured steps"
 
 

@@ -6,7 +6,8 @@ on workers, order or what was known.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 import pandas as pd
@@ -15,7 +16,7 @@ import tqdm
 import tqdm.auto
 
 from fathom.net import probe, workers
-from fathom.net.plan import estimate, forecast, say, span, stacked
+from fathom.net.plan import crew, estimate, forecast, say, span, stacked
 from fathom.net.train import SAVED, Checkpoint, cost, numerics, summary, train
 from fathom.net.workers import Row
 from fathom.spec import METRICS, Machine, Refused, Run
@@ -44,13 +45,16 @@ def sweep(
     machine = machine or Machine()
     rows = {row["key"]: row for row in reusable(runs, measure, known)}
     missing = [run for run in runs if run.key not in rows]
-    stacks = sorted(stacked(missing, machine), key=lambda one: -sum(map(cost, one)))
+    stacks = sorted(stacked(missing, measure, machine), key=lambda one: -sum(map(cost, one)))
     if sum(map(cost, missing)) > LONG:
         say(forecast(estimate(missing, measure, machine), machine))
-    jobs = [(one, measure, machine.device, _checkpoint(one, measure, checkpoint)) for one in stacks]
+    crews = defaultdict(list)
+    for one in stacks:
+        job = (one, measure, machine.device, _checkpoint(one, measure, checkpoint))
+        crews[crew(one[0], measure, machine)].append(job)
     costs, start = {run.key: cost(run) for run in missing}, time.perf_counter()
     with _bar(machine, sum(costs.values()), len(missing), len(rows)) as bar:
-        for done in workers.finished(work, jobs, machine):
+        for done in _finished(crews, machine):
             keep(done)
             rows |= {row["key"]: row for row in done}
             lost = sum(_diverged(row) for row in rows.values())
@@ -60,6 +64,12 @@ def sweep(
         seconds = time.perf_counter() - start
         say(f"{len(missing)} runs in {span(seconds)}, {len(missing) / seconds:.3g} a second")
     return pd.DataFrame([rows[run.key] for run in runs])
+
+
+def _finished(crews: dict[int, list[workers.Job]], machine: Machine) -> Iterator[list[Row]]:
+    """All stacks, those that few workers may hold at once after the others."""
+    for many in sorted(crews, reverse=True):
+        yield from workers.finished(work, crews[many], machine, many)
 
 
 def work(

@@ -25,16 +25,18 @@ def count(machine: Machine) -> int:
 
 
 def finished(
-    work: Callable[..., list[Row]], jobs: Sequence[Job], machine: Machine
+    work: Callable[..., list[Row]], jobs: Sequence[Job], machine: Machine, crew: int
 ) -> Iterator[list[Row]]:
-    """The results of work(*job), as they come.
+    """The results of work(*job), as they come: from `crew` processes here, or a cluster.
 
     Raises Refused where a worker died or ran out of memory, or no cluster answers."""
-    source = _cluster if machine.scheduler else _local
     if not jobs:
         return
     try:
-        yield from source(work, jobs, machine)
+        if machine.scheduler:
+            yield from _cluster(work, jobs, machine.scheduler)
+        else:
+            yield from _local(work, jobs, min(crew, len(jobs)))
     except TerminatedWorkerError:
         raise Refused(
             "a worker was killed, perhaps for want of memory; give fewer --workers or a smaller "
@@ -48,20 +50,17 @@ def finished(
         ) from None
 
 
-def _local(
-    work: Callable[..., list[Row]], jobs: Sequence[Job], machine: Machine
-) -> Iterator[list[Row]]:
-    workers = min(count(machine), len(jobs))
-    parallel = Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="2*n_jobs")
+def _local(work: Callable[..., list[Row]], jobs: Sequence[Job], crew: int) -> Iterator[list[Row]]:
+    parallel = Parallel(n_jobs=crew, return_as="generator_unordered", pre_dispatch="2*n_jobs")
     try:
         yield from cast(Iterator[list[Row]], parallel(delayed(work)(*job) for job in jobs))
     finally:
-        if workers > 1:
+        if crew > 1:
             get_reusable_executor().shutdown(wait=True)
 
 
 def _cluster(
-    work: Callable[..., list[Row]], jobs: Sequence[Job], machine: Machine
+    work: Callable[..., list[Row]], jobs: Sequence[Job], scheduler: str
 ) -> Iterator[list[Row]]:
     """Joblib's Dask backend gives results only when all are there; Dask itself as they come.
     Jobs of a worker that dies go to the others, three times at most."""
@@ -69,14 +68,14 @@ def _cluster(
     from distributed.scheduler import KilledWorker
 
     try:
-        client: Any = Client(machine.scheduler, timeout=10, set_as_default=False)
+        client: Any = Client(scheduler, timeout=10, set_as_default=False)
     except OSError:
         raise Refused(
-            f"scheduler: nothing answers at {machine.scheduler}; start one with: dask scheduler"
+            f"scheduler: nothing answers at {scheduler}; start one with: dask scheduler"
         ) from None
     with client:
         if not client.scheduler_info()["workers"]:
-            print(f"waiting for workers at {machine.scheduler}", flush=True)
+            print(f"waiting for workers at {scheduler}", flush=True)
         queue, running = iter(jobs), as_completed()
         ahead = 2 * max(1, sum(client.nthreads().values()))
         for job in itertools.islice(queue, ahead):
