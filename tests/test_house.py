@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 LIB = ROOT / "lib" / "fathom"
 NOTEBOOKS = sorted(p for p in (ROOT / "notebooks").rglob("*.ipynb") if ".ipynb_" not in str(p))
 FLOORS = {
+    "limit": {"phi"},
     "spec": set(),
     "phi": set(),
     "store": {"spec"},

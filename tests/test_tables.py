@@ -43,7 +43,7 @@ def test_rows_drawn_by_the_commit_come_out_as_they_are_written(engine: str, entr
     table = store.read(f"{engine}/{entry}").set_index("key")
     assert sorted(table.index) == sorted(run.key for run in runs)
     for run in drawn(runs, entry):
-        (row,) = work([run], measure)
+        (row,) = work([run], measure, "cpu")
         old, new = table.loc[run.key].to_dict(), row
         assert old["numerics"] == version(run, measure)
         names = [name for name in row if name.startswith(("loss_", "update_"))]

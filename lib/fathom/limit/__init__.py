@@ -1,0 +1,33 @@
+"""Infinite networks: theory in float64, without a network.
+
+`linear` is the exact infinite-width limit of a linear residual network under SGD at any
+depth and depth scaling; `nonlinear` is the limit of infinite width, then depth, with a
+smooth nonlinearity. Both return a `Trajectory`; functions read observables off it.
+"""
+
+from fathom.limit.linear import (
+    LOSSES,
+    QUARTERS,
+    Trajectory,
+    distances,
+    linear,
+    output_kernel,
+    stream_rms,
+    tidy,
+)
+from fathom.limit.nonlinear import EQUATIONS, SMOOTH, Smooth, nonlinear
+
+__all__ = [
+    "EQUATIONS",
+    "LOSSES",
+    "QUARTERS",
+    "SMOOTH",
+    "Smooth",
+    "Trajectory",
+    "distances",
+    "linear",
+    "nonlinear",
+    "output_kernel",
+    "stream_rms",
+    "tidy",
+]
