@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from fathom.net import loops
+from fathom.net import blas, loops
 from fathom.net.data import task
 from fathom.net.loops import Plan, Weights
 from fathom.net.stack import Stack, epsilon, rate
@@ -14,8 +14,10 @@ SLOPES = {"linear": (1.0, 1.0), "relu": (0.0, 1.0), "abs": (-1.0, 1.0)}  # left 
 
 
 def covers(run: Run) -> bool:
-    """Whether the loops can train a run: phi straight on both sides of 0, and no norm."""
-    return run.net.phi in SLOPES and run.net.norm == "none"
+    """Whether the loops can train a run: a residual MLP or a chain, phi straight on both
+    sides of 0, no norm."""
+    net = run.net
+    return net.family in ("mlp", "resmlp") and net.phi in SLOPES and net.norm == "none"
 
 
 class Session:
@@ -47,6 +49,7 @@ class Session:
     def learn(self, start: int, end: int) -> Array:
         """Train from step `start` to before `end`; the losses, shape (1, steps)."""
         curve = np.empty(end - start)
+        blas.one_thread()
         loops.learn(
             self.plan, self.weights, self.first, self.second, self.room,
             self.x, self.labels, self.values, self.order[start:end], start, curve,
@@ -55,6 +58,7 @@ class Session:
 
     def held_out(self) -> Array:
         """The loss on the examples the task holds out, shape (1,)."""
+        blas.one_thread()
         room = loops.room(self.weights, len(self.rows), self.plan.block_depth)
         data = self.x, self.labels, self.values, self.rows
         stem, blocks, readout = self.weights
