@@ -1,5 +1,6 @@
 """What a person types, and what the door answers: one clear sentence, exit code 2."""
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -167,6 +168,33 @@ def test_a_bad_setting_of_the_machine_is_refused_by_flag_and_by_variable(
     assert says in by_flag and flag in by_flag and variable in by_flag
 
 
+def test_a_retraining_that_is_stopped_after_training_trains_nothing_again(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[str] = []
+
+    def engine(kind: str, name: str, root: str) -> None:
+        if not store.place(f"{kind}/{name}", root).exists():
+            trained.append(name)
+            store.write(store.read(f"{kind}/{name}").tail(3), f"{kind}/{name}", root)
+
+    def stop(*words: object, **how: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(door, "engine", engine)
+    monkeypatch.setattr(door, "plan", lambda *_: None)
+    monkeypatch.setattr(replicate, "print_comparison", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["fathom", "retrain", "laws_mlp"])
+    monkeypatch.setattr(door.subprocess, "run", stop)
+    assert door.main() == 130
+    monkeypatch.setattr(door.subprocess, "run", lambda *_, **__: None)
+    assert door.main() == 0
+    assert trained == ["laws_mlp"]
+    assert len(store.read("sweep/laws_mlp")) == 3
+    assert door.main() == 0
+    assert trained == ["laws_mlp", "laws_mlp"]
+
+
 def test_params_that_ask_for_code_are_refused_and_nothing_is_run(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -182,6 +210,13 @@ def test_nothing_of_ours_is_told_to_listen_beyond_this_machine_or_without_a_toke
     sources = [path.read_text() for path in (ROOT / "lib").rglob("*.py")]
     for said in (lab, *sources):
         assert not [word for word in ("--ip", "0.0.0.0", "token", "password", "*:") if word in said]
+
+
+def test_the_cluster_of_the_readme_listens_on_this_machine_alone() -> None:
+    lines = re.findall(r"dask (?:scheduler|worker) [^`\n]*&", (ROOT / "README.md").read_text())
+    assert lines
+    for line in lines:
+        assert "--host 127.0.0.1" in line and "--dashboard-address 127.0.0.1:" in line
 
 
 def test_a_disk_that_is_full_is_one_sentence(

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,12 @@ from fathom.spec import Refused
 
 
 @pytest.fixture(autouse=True)
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(store, "ROOT", tmp_path)
-    return tmp_path
+    monkeypatch.setattr(store, "_HELD", {})
+    yield tmp_path
+    for lock in store._HELD.values():
+        lock.close()
 
 
 def table() -> pd.DataFrame:
@@ -274,16 +278,17 @@ def test_tables_are_promoted_together_or_not_at_all() -> None:
     assert store.read("sweep/a")["key"].tolist() == ["new"]
 
 
-@pytest.mark.parametrize(
-    "tag", ["!!python/object/apply:os.mkdir [{}]", "!!python/object/new:os.mkdir [{}]"]
-)
-def test_yaml_that_asks_for_code_is_refused_and_nothing_is_run(root: Path, tag: str) -> None:
-    (root / "params.yaml").write_text(f"sweep: {tag.format(root / 'sprung')}\n")
-    with pytest.raises(Refused) as caught:
-        store.params()
-    assert str(caught.value).startswith("params.yaml line 1: ")
-    assert "\n" not in str(caught.value)
-    assert not (root / "sprung").exists()
+def test_a_checkpoint_is_loaded_bit_for_bit_and_is_of_one_run() -> None:
+    journal, steps = store.Journal("sweep/some"), np.arange(6, dtype=np.float32)
+    arrays = {"curve": np.array([[0.1, np.inf, np.nan]]), "state_0000": steps}
+    journal.checkpoint("a", "mlp 2").save({"curve": np.zeros(1)})
+    journal.checkpoint("a", "mlp 2").save(arrays)
+    found = journal.checkpoint("a", "mlp 2").load()
+    assert found is not None
+    said = {name: (array.dtype, array.tobytes()) for name, array in found.items()}
+    assert said == {name: (array.dtype, array.tobytes()) for name, array in arrays.items()}
+    assert journal.checkpoint("a", "mlp 3").load() is None
+    assert journal.checkpoint("b", "mlp 2").load() is None
 
 
 def test_words_that_look_like_code_are_read_as_words() -> None:

@@ -5,6 +5,7 @@ Both hand back each stack as soon as it is done, in whichever order.
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from typing import Any, cast
 
 from joblib import Parallel, cpu_count, delayed
@@ -73,6 +74,7 @@ def _cluster(
     """Joblib's Dask backend gives results only when all are there; Dask itself as they come.
     Jobs of a worker that dies go to the others, three times at most."""
     from dask.distributed import Client, as_completed
+    from distributed.comm.core import CommClosedError
     from distributed.scheduler import KilledWorker
 
     try:
@@ -92,3 +94,5 @@ def _cluster(
             raise Refused(
                 f"the workers that took one of the stacks died, four of them; {KEPT}"
             ) from None
+        except (CancelledError, CommClosedError):
+            raise Refused(f"the scheduler at {scheduler} is gone; start it again; {KEPT}") from None
