@@ -5,17 +5,15 @@ import torch
 
 from fathom.net import loops
 from fathom.net.data import task
-from fathom.net.loops import Plan, Weights
+from fathom.net.room import Plan, Weights, room
 from fathom.net.stack import Stack, epsilon, rate
-from fathom.phi import Array
+from fathom.phi import Array, left_slope
 from fathom.spec import Run
-
-SLOPES = {"linear": (1.0, 1.0), "relu": (0.0, 1.0), "abs": (-1.0, 1.0)}  # left and right of 0
 
 
 def covers(run: Run) -> bool:
-    """Whether the loops can train a run: phi straight on both sides of 0, and no norm."""
-    return run.net.phi in SLOPES and run.net.norm == "none"
+    """Whether the loops can train a run: phi straight on both sides of 0."""
+    return left_slope(run.net.phi) is not None
 
 
 class Session:
@@ -39,7 +37,7 @@ class Session:
         self.x = about.x.numpy()
         self.labels = about.y.numpy() if classes else np.empty(0, np.int64)
         self.values = np.empty((0, 0), np.float32) if classes else about.y.numpy()
-        self.room = loops.room(self.weights, run.optim.batch, run.net.block_depth)
+        self.room = room(self.weights, run.optim.batch, run.net.block_depth, self.plan.norm)
         self.rows = np.arange(len(self.x) - about.held_out, len(self.x))
         parts = [*self.weights, *self.first, *self.second]
         self.state = [torch.from_numpy(part) for part in parts]
@@ -55,28 +53,27 @@ class Session:
 
     def held_out(self) -> Array:
         """The loss on the examples the task holds out, shape (1,)."""
-        room = loops.room(self.weights, len(self.rows), self.plan.block_depth)
+        at = room(self.weights, len(self.rows), self.plan.block_depth, self.plan.norm)
         data = self.x, self.labels, self.values, self.rows
         stem, blocks, readout = self.weights
         for here, there in zip([stem, *blocks, readout], self.mine, strict=True):
             there[:] = here
-        return np.array([loops.loss(self.plan, self.weights, room, *data)])
+        return np.array([loops.loss(self.plan, self.weights, at, *data)])
 
 
 def _plan(nets: Stack, i: int) -> Plan:
     run, layers = nets.runs[i], nets.model.layers
-    left, right = SLOPES[run.net.phi]
     chain = run.net.family == "mlp"
 
     def each(values: list[float]) -> np.ndarray:
         return np.array(values, np.float32)
 
     return Plan(
-        left=np.float32(left),
-        right=np.float32(right),
+        left=np.float32(left_slope(run.net.phi) or 0.0),
         pre=chain or run.net.order == "pre",
         keep=np.float32(0 if chain else 1),
         center=run.net.center,
+        norm=run.net.norm == "layer",
         ends=run.net.train_ends,
         adam=run.optim.kind == "adam",
         block_depth=run.net.block_depth,

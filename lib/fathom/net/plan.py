@@ -151,7 +151,7 @@ def _seconds(runs: list[Run], measure: str) -> float:
     torch.set_num_threads(1)
     if measure != "train":
         start = time.perf_counter()
-        probe.one_step(runs, measure)
+        probe.measured(runs, measure)
         return time.perf_counter() - start
     times = []
     for steps in (1, 4):

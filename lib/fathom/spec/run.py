@@ -12,10 +12,10 @@ from fathom.spec.words import (
     FAMILIES,
     MEASURES,
     METRICS,
-    PHIS,
     PREDICTIONS,
     TASKS,
     known_column,
+    known_phi,
     known_rules,
     nearest,
     one_of,
@@ -47,7 +47,7 @@ class Net(Part):
     width: Count
     depth: Count
     block_depth: Annotated[int, Field(ge=1, le=2, description="1 or 2 matrices in a block")] = 1
-    phi: Annotated[str, one_of(PHIS)] = "relu"
+    phi: Annotated[str, AfterValidator(known_phi)] = "relu"
     order: Annotated[str, one_of(("post", "pre"))] = "post"
     center: Annotated[bool, Field(description="true or false")] = False
     norm: Annotated[str, one_of(("none", "layer"))] = "none"
