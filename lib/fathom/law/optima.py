@@ -17,8 +17,10 @@ def optima(
     by: Sequence[str],
     metric: str = "loss_mean",
     chance: float = math.inf,
+    over: str = "log2_lr",
 ) -> pd.DataFrame:
-    """The best rate of every cell (a choice of the columns `by`) and seed.
+    """The best rate of every cell (a choice of the columns `by`) and seed, or the best of
+    another column that was swept (`over`).
 
     Columns: by, seed, optimum (a parabola in log loss through the best rate and its
     neighbours), log_loss there, flag. Flags: cliff, a neighbour diverged and the optimum
@@ -28,8 +30,8 @@ def optima(
     three.
     """
     rows = []
-    for cell, group in runs.groupby([*by, "seed"], sort=True):
-        rate, loss = _curve(group, metric)
+    for cell, group in sized(runs).groupby([*by, "seed"], sort=True):
+        rate, loss = _curve(group, metric, over)
         best, log_loss, flag = _optimum(rate, loss)
         flag = "lost" if math.log(chance) <= log_loss < math.inf else flag
         named = dict(zip([*by, "seed"], _as_tuple(cell), strict=True))
@@ -37,14 +39,21 @@ def optima(
     return pd.DataFrame(rows)
 
 
+def sized(runs: pd.DataFrame) -> pd.DataFrame:
+    """The table with what can be counted from its columns: layers, the matrices of all
+    blocks, and log2_gain."""
+    layers, log2_gain = runs["depth"] * runs["block_depth"], np.log2(runs["gain"])
+    return runs.assign(layers=layers, log2_gain=log2_gain.round(4))
+
+
 def _as_tuple(cell: Hashable) -> tuple[Hashable, ...]:
     return cell if isinstance(cell, tuple) else (cell,)
 
 
-def _curve(group: pd.DataFrame, metric: str) -> tuple[Array, Array]:
+def _curve(group: pd.DataFrame, metric: str, over: str = "log2_lr") -> tuple[Array, Array]:
     """Rates in order and the log losses at them; one run at every rate, or it is no curve."""
-    group = group.sort_values("log2_lr")
-    rate = group["log2_lr"].to_numpy(float)
+    group = group.sort_values(over)
+    rate = group[over].to_numpy(float)
     if (np.diff(rate) <= 0).any():
         raise LookupError("a cell has two runs at one rate: name another column in by")
     with np.errstate(divide="ignore"):
@@ -129,7 +138,7 @@ def transfer(
     Columns: by, seed, prediction, log2_lr (the rate taken over), regret (log loss there
     minus the cell's best log loss; inf where it diverges, NaN where it lies outside the grid).
     """
-    best = optima(runs, by, metric)
+    runs, best = sized(runs), optima(runs, by, metric)
     curves = {_as_tuple(cell): group for cell, group in runs.groupby([*by, "seed"])}
     rest = [name for name in by if name not in anchor]
     tuned: dict[tuple[Any, ...], list[float]] = defaultdict(list)

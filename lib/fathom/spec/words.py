@@ -39,6 +39,7 @@ COLUMNS = (
     *("norm", "gain", "init_gain", "train_ends", "base_width", "base_depth"),
     *("kind", "batch", "steps", "log2_lr", "seed"),
 )
+SIZES = ("layers", "log2_gain")  # of a run, counted from its columns
 WORDS: dict[str, tuple[str, ...]] = {
     "family": FAMILIES,
     "phi": (*PHIS, "kink(s)"),
@@ -51,7 +52,8 @@ WORDS: dict[str, tuple[str, ...]] = {
     "measure": MEASURES,
     "derive": DERIVED,
     "metric": METRICS,
-    "by": COLUMNS,
+    "by": (*COLUMNS, *SIZES),
+    "over": ("log2_lr", "log2_gain"),
     "predictions": PREDICTIONS,
 }
 KINK = re.compile(r"kink\((-?\d+(?:\.\d+)?)\)")
@@ -105,8 +107,8 @@ def known_phi(word: str) -> str:
 
 def known_column(word: str) -> str:
     """A column of a table of runs, or a ValueError that says which there are."""
-    if word not in COLUMNS:
-        raise ValueError(nearest(word, COLUMNS))
+    if word not in (*COLUMNS, *SIZES):
+        raise ValueError(nearest(word, (*COLUMNS, *SIZES)))
     return word
 
 
