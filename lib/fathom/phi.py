@@ -68,6 +68,16 @@ def phi(name: str) -> Phi:
     return _phi(lambda z: np.where(z > 0, z, left * z), lambda z: np.where(z > 0, 1.0, left))
 
 
+def coherence(left: float) -> float:
+    """How alike the gradients on two independent pre-activations stay when the gradients on
+    their streams are the same: (E phi')^2 / E phi'^2 for a kink of slope `left` left of 0. With
+    phi(z) = mu z + nu |z| it is mu^2 / (mu^2 + nu^2), mu = (1 + left) / 2, nu = (1 - left) / 2:
+    linear 1, ReLU 1/2, abs 0. Source: derived for Tensor Programs VI, section 6, which argues
+    for abs without a formula."""
+    odd, even = (1 + left) / 2, (1 - left) / 2
+    return odd**2 / (odd**2 + even**2)
+
+
 def kappa(name: str) -> float:
     """E phi'(z)^4 / (E phi'(z)^2)^2 for z ~ N(0, 1): how fast the spectrum of a chain's
     Jacobian spreads with every layer (linear 1, abs 1, ReLU 2). Source: the finite-depth

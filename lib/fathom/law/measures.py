@@ -135,7 +135,7 @@ def deeper(table: pd.DataFrame, *, given: Mapping[str, Any]) -> Interval:
     depth lacks a usable optimum."""
     losses = _usable(where(table, given)).pivot(index="seed", columns="depth", values="log_loss")
     steps = losses.diff(axis=1).iloc[:, 1:]
-    found = [interval(steps[depth].to_numpy(float)) for depth in steps]
+    found = [interval(steps[depth].tolist()) for depth in steps]
     unknown = [one for one in found if math.isnan(one.value)]
     return unknown[0] if unknown else max(found, key=lambda one: one.high)
 
@@ -161,7 +161,7 @@ def ridge_gap(
         pd.Series({seed: _ridge(one) for seed, one in where(rows, side).groupby("seed")})
         for side in (first, second)
     ]
-    return interval((sides[0] - sides[1]).to_numpy(float))
+    return interval((sides[0] - sides[1]).tolist())
 
 
 def _ridge(rows: pd.DataFrame) -> float:
