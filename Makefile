@@ -5,7 +5,7 @@ PYTHON ?= python3
 FATHOM := .venv/bin/python -m fathom
 
 .DEFAULT_GOAL := help
-.PHONY: help repro figures figure retrain plan compare test mutate lab stamp clean
+.PHONY: help repro figures figure retrain plan compare test bench mutate lab stamp clean
 
 help: ## list these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -48,6 +48,11 @@ test: .venv/.lock ## all checks, as CI runs them
 	@.venv/bin/pytest -p no:nbval -q -m slow tests
 	@.venv/bin/dvc status -q
 
+bench: .venv/.lock ## the trainer's speed beside a user's own loop and JAX (about 15 minutes)
+	@.venv/bin/python -c "import jax" 2>/dev/null || .venv/bin/pip install -q \
+	  --disable-pip-version-check -e ".[bench]"
+	@.venv/bin/python bench
+
 mutate: .venv/.lock ## remove load-bearing factors one by one: the tests must notice each
 	@.venv/bin/python tests/mutate.py
 
@@ -59,4 +64,4 @@ stamp: .venv/.lock ## store the verdicts that the claim cells print
 
 clean: ## remove build/ (executed notebooks, journals) and caches
 	rm -rf build .pytest_cache .ruff_cache
-	find lib tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+	find lib tests bench notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf

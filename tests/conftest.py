@@ -16,13 +16,11 @@ MakeRuns = Callable[..., list[Run]]
 def one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
     with warnings.catch_warnings():
         # torch imports this at the first forward derivative, and warns of its own torch.jit
         warnings.simplefilter("ignore", DeprecationWarning)
         importlib.import_module("torch._decomp.decompositions_for_jvp")
     yield
-    torch.set_flush_denormal(False)
     torch.set_num_threads(threads)
 
 

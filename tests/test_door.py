@@ -1,5 +1,6 @@
 """What a person types, and what the door answers: one clear sentence, exit code 2."""
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -135,3 +136,94 @@ def test_the_report_names_every_claim(capsys: pytest.CaptureFixture[str]) -> Non
     for claims in store.params("claims.yaml").values():
         assert all(name in said for name in claims)
     assert "make retrain" in said
+
+
+@pytest.mark.parametrize(
+    ("flag", "word", "says"),
+    [
+        ("--workers", "0", "a whole number"),
+        ("--workers", "x", "a whole number"),
+        ("--workers", "1.5", "a whole number"),
+        ("--memory-gib", "abc", "a number of GiB"),
+        ("--memory-gib", "0", "a number of GiB"),
+        ("--memory-gib", "NaN", "a number of GiB"),
+        ("--scheduler", "foo", "tcp://host:port"),
+        ("--scheduler", "8786", "tcp://host:port"),
+        ("--device", "gpu", "auto, cpu, cuda"),
+    ],
+)
+def test_a_bad_setting_of_the_machine_is_refused_by_flag_and_by_variable(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    flag: str,
+    word: str,
+    says: str,
+) -> None:
+    variable = f"FATHOM_{flag[2:].replace('-', '_').upper()}"
+    monkeypatch.setenv(variable, word)
+    by_variable = answer(monkeypatch, capsys, "plan", "laws_one_step_digits")
+    monkeypatch.setenv(variable, "")
+    by_flag = answer(monkeypatch, capsys, "probe", "laws_one_step_digits", flag, word)
+    assert by_flag == by_variable
+    assert says in by_flag and flag in by_flag and variable in by_flag
+
+
+def test_a_retraining_that_is_stopped_after_training_trains_nothing_again(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[str] = []
+
+    def engine(kind: str, name: str, root: str) -> None:
+        if not store.place(f"{kind}/{name}", root).exists():
+            trained.append(name)
+            store.write(store.read(f"{kind}/{name}").tail(3), f"{kind}/{name}", root)
+
+    def stop(*words: object, **how: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(door, "engine", engine)
+    monkeypatch.setattr(door, "plan", lambda *_: None)
+    monkeypatch.setattr(replicate, "print_comparison", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["fathom", "retrain", "laws_mlp"])
+    monkeypatch.setattr(door.subprocess, "run", stop)
+    assert door.main() == 130
+    monkeypatch.setattr(door.subprocess, "run", lambda *_, **__: None)
+    assert door.main() == 0
+    assert trained == ["laws_mlp"]
+    assert len(store.read("sweep/laws_mlp")) == 3
+    assert door.main() == 0
+    assert trained == ["laws_mlp", "laws_mlp"]
+
+
+def test_params_that_ask_for_code_are_refused_and_nothing_is_run(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = f"!!python/object/apply:os.mkdir [{elsewhere / 'sprung'}]"
+    (elsewhere / "params.yaml").write_text(f"sweep:\n  a: {code}\n")
+    assert "params.yaml line 2: " in answer(monkeypatch, capsys, "sweep", "a")
+    assert not (elsewhere / "sprung").exists()
+
+
+def test_nothing_of_ours_is_told_to_listen_beyond_this_machine_or_without_a_token() -> None:
+    lab = (ROOT / "Makefile").read_text().partition("\nlab:")[2].partition("\n\n")[0]
+    assert "jupyter lab" in lab
+    sources = [path.read_text() for path in (ROOT / "lib").rglob("*.py")]
+    for said in (lab, *sources):
+        assert not [word for word in ("--ip", "0.0.0.0", "token", "password", "*:") if word in said]
+
+
+def test_the_cluster_of_the_readme_listens_on_this_machine_alone() -> None:
+    lines = re.findall(r"dask (?:scheduler|worker) [^`\n]*&", (ROOT / "README.md").read_text())
+    assert lines
+    for line in lines:
+        assert "--host 127.0.0.1" in line and "--dashboard-address 127.0.0.1:" in line
+
+
+def test_a_disk_that_is_full_is_one_sentence(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = elsewhere / "notebooks" / "tp6" / "claims.ipynb"
+    made = nbformat.read(path, as_version=4)
+    made.cells = [nbformat.v4.new_code_cell("open('/dev/full', 'w').write('x' * 10**6)")]
+    nbformat.write(made, path)
+    assert answer(monkeypatch, capsys, "tp6/claims") == f"fathom: {book.FULL}\n"

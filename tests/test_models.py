@@ -1,11 +1,11 @@
 import pytest
 import torch
 from conftest import MakeRuns
-from fathom.net.data import task
+from fathom.net.data import HELD_OUT, task
 from fathom.net.layers import Linear, center, layer_norm
 from fathom.net.models import build
-from fathom.net.train import Stack, stack
-from fathom.spec import Run
+from fathom.net.stack import Stack, losses, stack
+from fathom.spec import RULES, Run
 from torch import Tensor
 
 
@@ -156,3 +156,42 @@ def test_weights_have_the_variance_of_their_rule(make_runs: MakeRuns) -> None:
     weights = stack(make_runs(**changes, depth=1)).weights
     found = [float(weight.var()) for weight in weights]
     assert found == pytest.approx([2 / 64, 2 / 16 / 16, 1 / 16 / 16**2], rel=0.1)
+
+
+def test_one_seed_starts_all_rates_and_rules_from_the_same_weights(make_runs: MakeRuns) -> None:
+    for weight in stack(make_runs(rules=list(RULES), log2_lr=[-4, 0], seed=1)).weights:
+        assert (weight == weight[0]).all()
+
+
+def test_another_seed_starts_from_other_weights_and_batches(make_runs: MakeRuns) -> None:
+    for weight in stack(make_runs(seed=[1, 2])).weights:
+        assert (weight[0] != weight[1]).all()
+    assert (task("digits").batches(1, 16, 4) != task("digits").batches(2, 16, 4)).any()
+
+
+def test_a_block_is_drawn_alike_at_every_depth(make_runs: MakeRuns) -> None:
+    shallow, deep = (stack(make_runs(rules="mup", depth=depth)).weights for depth in (2, 5))
+    assert all(torch.equal(a, b) for a, b in zip(shallow[:3], deep[:3], strict=True))
+    assert torch.equal(shallow[-1], deep[-1])
+    assert not torch.equal(deep[1], deep[2])
+
+
+def test_batches_are_the_same_for_any_number_of_steps() -> None:
+    few, many = (task("digits").batches(1, 32, steps) for steps in (3, 200))
+    assert torch.equal(few, many[:3])
+
+
+def test_batches_are_passes_over_what_is_not_held_out() -> None:
+    order = task("digits").batches(1, 1, 2 * (1797 - HELD_OUT)).flatten()
+    for one in order.chunk(2):
+        assert sorted(one.tolist()) == list(range(1797 - HELD_OUT))
+    assert not torch.equal(*order.chunk(2))
+
+
+def test_losses_are_those_of_torch() -> None:
+    outputs = torch.randn(2, 8, 10, generator=torch.Generator().manual_seed(0))
+    classes = torch.arange(16).reshape(2, 8) % 10
+    mean = [torch.nn.functional.cross_entropy(o, y) for o, y in zip(outputs, classes, strict=True)]
+    torch.testing.assert_close(losses(outputs, classes), torch.stack(mean))
+    squared = (outputs**2).sum(-1).mean(-1) / 2
+    torch.testing.assert_close(losses(outputs, torch.zeros(2, 8, 10)), squared)

@@ -1,12 +1,18 @@
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import MakeRuns
+from fathom.net import compiled
+from fathom.net.data import HELD_OUT, task
 from fathom.net.scaling import PARAMETRIZATIONS, Parametrization, Power, Rule, parametrization
+from fathom.net.stack import stack
 from fathom.net.train import train
 from fathom.phi import Array
-from fathom.spec import RULES
+from fathom.spec import RULES, Run
+from torch import Tensor
 
 Exponents = tuple[float, float]
 Row = tuple[Exponents, Exponents, Exponents, Exponents, Exponents]
@@ -101,15 +107,62 @@ def test_a_table_prints_as_the_papers_do() -> None:
 
 @pytest.mark.parametrize("kind", ["sgd", "adam"])
 def test_all_parametrizations_coincide_at_base_size(make_runs: MakeRuns, kind: str) -> None:
-    loss = train(make_runs(rules=[*RULES, "alpha(0.7, 0.2)"], kind=kind, log2_lr=-6)).loss
-    assert (loss == loss[0]).all()
+    for phi in ("relu", "tanh"):
+        runs = make_runs(rules=[*RULES, "alpha(0.7, 0.2)"], kind=kind, log2_lr=-6, phi=phi)
+        assert len({train([run]).loss.tobytes() for run in runs}) == 1
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adam"])
 def test_away_from_base_size_no_two_coincide(make_runs: MakeRuns, kind: str) -> None:
-    runs = make_runs(rules=list(RULES), kind=kind, log2_lr=-6, base_width=4, base_depth=1)
-    loss = train(runs).loss
-    assert len({round(float(one), 6) for one in loss[:, -1]}) == len(RULES)
+    for phi in ("relu", "tanh"):
+        size = {"phi": phi, "base_width": 4, "base_depth": 1}
+        runs = make_runs(rules=list(RULES), kind=kind, log2_lr=-6, **size)
+        last = {round(float(train([run]).loss[0, -1]), 6) for run in runs}
+        assert len(last) == len(RULES)
+
+
+def torch_losses(run: Run, groups: list[dict[str, Any]]) -> list[float]:
+    """The losses of a chain trained by torch.optim with settings of its own per layer, and
+    the loss on the examples held out in the end."""
+    weights = [weight[0].clone().requires_grad_() for weight in stack([run]).weights]
+    about, found = task(run.task), []
+    settings = [{"params": [w], **group} for w, group in zip(weights, groups, strict=True)]
+    optim = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[run.optim.kind](settings)
+    batches = about.batches(run.seed, run.optim.batch, run.optim.steps)
+    for index in [*batches, torch.arange(len(about.x) - HELD_OUT, len(about.x))]:
+        h: Tensor = about.x[index] @ weights[0]
+        for weight in weights[1:]:
+            h = torch.relu(h) @ weight
+        loss = torch.nn.functional.cross_entropy(h, about.y[index])
+        found.append(loss.item())
+        optim.zero_grad()
+        loss.backward()
+        optim.step()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "log2_lr", "factors"), [("sgd", -3, (2, 1, 1, 0.5)), ("adam", -6, (1, 0.5, 0.5, 0.5))]
+)
+def test_the_optimizers_are_those_of_torch_with_a_rate_for_every_role(
+    make_runs: MakeRuns,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    log2_lr: int,
+    factors: tuple[float, ...],
+) -> None:
+    monkeypatch.setattr("fathom.net.stack.EPSILON", 1e-3)
+    chain = {"family": "mlp", "rules": "mup", "depth": 3, "width": 32, "base_width": 16, "steps": 5}
+    run = make_runs(**chain, kind=kind, log2_lr=log2_lr)[0]
+    groups: list[dict[str, Any]] = [{"lr": 2.0**log2_lr * factor} for factor in factors]
+    if kind == "adam":
+        for group, eps in zip(groups, (5e-4, 5e-4, 5e-4, 1e-3), strict=True):
+            group["eps"] = eps
+    expected = pytest.approx(torch_losses(run, groups), rel=1e-5)
+    for covered in (True, False):
+        monkeypatch.setattr(compiled, "covers", lambda run, covered=covered: covered)
+        found = train([run])
+        assert [*found.loss[0], *found.held_out] == expected
 
 
 def shifted(power: Power, theta: Power, times: int) -> Power:

@@ -1,7 +1,8 @@
-import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from fathom import store
@@ -9,9 +10,12 @@ from fathom.spec import Refused
 
 
 @pytest.fixture(autouse=True)
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(store, "ROOT", tmp_path)
-    return tmp_path
+    monkeypatch.setattr(store, "_HELD", {})
+    yield tmp_path
+    for lock in store._HELD.values():
+        lock.close()
 
 
 def table() -> pd.DataFrame:
@@ -90,17 +94,19 @@ def test_a_table_changed_by_hand_is_refused(old: str, new: str) -> None:
     store.write(table(), "sweep/some")
     path = store.place("sweep/some")
     path.write_text(path.read_text().replace(old, new))
-    with pytest.raises(Refused) as caught:
-        store.read("sweep/some")
-    assert str(caught.value).startswith("artifacts/sweep/some.csv: ")
-    assert "git checkout -- artifacts/sweep/some.csv" in str(caught.value)
+    for use in (store.read, store.known):
+        with pytest.raises(Refused) as caught:
+            use("sweep/some")
+        assert str(caught.value).startswith("artifacts/sweep/some.csv: ")
+        assert "git checkout -- artifacts/sweep/some.csv" in str(caught.value)
 
 
-def test_a_table_cut_short_or_empty_is_refused() -> None:
+def test_a_table_cut_short_or_empty_or_garbled_is_refused() -> None:
     store.write(table(), "sweep/some")
     path = store.place("sweep/some")
-    for said in (path.read_text()[:-20], path.read_text().splitlines()[0], "", "a,b\n1,2\n"):
-        path.write_text(said)
+    whole = path.read_bytes()
+    for said in (whole[:-20], whole.splitlines()[0], b"", b"a,b\n1,2\n", b"\xff\x00" + whole):
+        path.write_bytes(said)
         with pytest.raises(Refused, match=r"git checkout -- artifacts/sweep/some\.csv"):
             store.digest("sweep/some")
 
@@ -118,58 +124,113 @@ def test_where_nothing_is_written_or_kept_nothing_is_known() -> None:
     assert store.known("sweep/some") is None
 
 
+def kept(name: str = "sweep/some", root: str = "artifacts") -> list[str]:
+    """The keys that are known, in order."""
+    found = store.known(name, root)
+    return [] if found is None else found["key"].tolist()
+
+
+def journal_of(root: Path) -> Path:
+    return next(root.rglob("*.jsonl"))
+
+
 def test_known_rows_are_those_of_the_table_and_of_the_journal() -> None:
     store.write(table().head(2), "sweep/some")
-    keep = store.keeper("sweep/some")
+    keep = store.Journal("sweep/some").keep
     keep([{"key": "fedcba098765", "loss_mean": math.inf}])
     keep([{"key": "aaaaaaaaaaaa", "loss_mean": 0.1}, {"key": "bbbbbbbbbbbb", "loss_mean": 0.2}])
     found = store.known("sweep/some")
     assert found is not None
-    kept = {"fedcba098765": math.inf, "aaaaaaaaaaaa": 0.1, "bbbbbbbbbbbb": 0.2}
+    rows = {"fedcba098765": math.inf, "aaaaaaaaaaaa": 0.1, "bbbbbbbbbbbb": 0.2}
     assert found.set_index("key")["loss_mean"].to_dict() == pytest.approx(
-        kept | {"0a1b2c3d4e5f": 0.1234568, "1234567890ab": 0.3333333}
+        rows | {"0a1b2c3d4e5f": 0.1234568, "1234567890ab": 0.3333333}
     )
 
 
-def test_a_journal_is_kept_exactly_and_forgotten_when_the_table_is_written(root: Path) -> None:
-    store.keeper("sweep/some")([{"key": "a", "loss_mean": 0.1 + 0.2}])
+def test_a_journal_is_kept_exactly_and_nothing_but_its_lock_is_left_when_it_is_closed(
+    root: Path,
+) -> None:
+    journal = store.Journal("sweep/some")
+    journal.keep([{"key": "a", "loss_mean": 0.1 + 0.2}])
+    journal.checkpoint("a", "mlp 2").save({"curve": np.zeros(3)})
     found = store.known("sweep/some")
     assert found is not None
     assert found["loss_mean"].tolist() == [0.1 + 0.2]
-    store.forget("sweep/some")
-    store.forget("sweep/some")
+    journal.close()
+    journal.close()
     assert store.known("sweep/some") is None
+    assert [path.name for path in root.rglob("*") if path.is_file()] == ["some.lock"]
 
 
-def test_a_journal_line_cut_short_is_skipped_and_the_rest_is_kept(root: Path) -> None:
-    keep = store.keeper("sweep/some")
-    keep([{"key": "a", "depth": 4}, {"key": "b", "depth": 8}])
-    journal = next(root.rglob("*.jsonl"))
-    journal.write_text(journal.read_text()[:-9])
-    found = store.known("sweep/some")
-    assert found is not None
-    assert found["key"].tolist() == ["a"]
+def test_a_journal_line_cut_short_anywhere_is_skipped_and_the_rest_is_kept(root: Path) -> None:
+    store.Journal("sweep/some").keep([{"key": "a", "depth": 4}, {"key": "b", "loss_mean": 0.25}])
+    path, whole = journal_of(root), journal_of(root).read_text()
+    first, second = whole.splitlines(keepends=True)
+    for cut in range(len(second) - 1):
+        path.write_text(first + second[:cut])
+        assert kept() == ["a"]
+        store.Journal("sweep/some").keep([{"key": "c"}])
+        assert kept() == ["a", "c"]
+    path.write_text(whole[:-1])
+    assert kept() == ["a", "b"]
 
 
-def test_rows_kept_after_a_kill_do_not_run_into_the_line_that_was_cut_short(root: Path) -> None:
-    store.keeper("sweep/some")([{"key": "a"}, {"key": "b"}])
-    journal = next(root.rglob("*.jsonl"))
-    journal.write_text(journal.read_text()[:-5])
-    store.keeper("sweep/some")([{"key": "b"}, {"key": "c"}])
-    found = store.known("sweep/some")
-    assert found is not None
-    assert found["key"].tolist() == ["a", "b", "c"]
+def test_a_journal_line_with_any_character_changed_is_not_believed(root: Path) -> None:
+    store.Journal("sweep/some").keep([{"key": "a", "log2_lr": -4.5, "loss_mean": 0.12345678912}])
+    path, whole = journal_of(root), journal_of(root).read_text()
+    assert kept() == ["a"]
+    for i, letter in enumerate(whole.rstrip("\n")):
+        path.write_text(whole[:i] + chr(ord(letter) ^ 1) + whole[i + 1 :])
+        assert kept() == []
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        bytes(range(256)),
+        b"\x00" * 5000,
+        b"\xff\xfe\n\n \n\r\n",
+        b'{"key": "b"}\n',
+        b"0123456789abcdef \n",
+        b'0123456789abcdef {"key": "b"}\n',
+    ],
+)
+def test_junk_in_a_journal_is_skipped_and_the_rows_around_it_are_kept(
+    root: Path, junk: bytes
+) -> None:
+    journal = store.Journal("sweep/some")
+    journal.keep([{"key": "a"}])
+    with journal_of(root).open("ab") as file:
+        file.write(junk)
+    journal.keep([{"key": "c"}])
+    assert kept() == ["a", "c"]
+
+
+@pytest.mark.parametrize("said", ["[1, 2]", "3", '"key"', "null"])
+def test_a_journal_line_that_is_no_row_is_skipped_though_its_digest_is_right(
+    root: Path, said: str
+) -> None:
+    store.Journal("sweep/some").keep([{"key": "a"}])
+    with journal_of(root).open("a") as file:
+        file.write(f"{store._digest(said)} {said}\n")
+    assert kept() == ["a"]
 
 
 def test_journals_of_two_roots_are_apart() -> None:
-    store.keeper("sweep/some", "build/retrain")([{"key": "a"}])
-    assert store.known("sweep/some") is None
-    assert store.known("sweep/some", "build/retrain") is not None
+    store.Journal("sweep/some", "build/retrain").keep([{"key": "a"}])
+    store.Journal("sweep/some")
+    assert kept() == []
+    assert kept(root="build/retrain") == ["a"]
 
 
-def test_a_kept_row_is_one_line_of_json(root: Path) -> None:
-    store.keeper("sweep/some")([{"key": "a", "center": True}])
-    assert json.loads(next(root.rglob("*.jsonl")).read_text()) == {"key": "a", "center": True}
+def test_what_a_kill_left_beside_a_table_goes_when_its_sweep_is_done() -> None:
+    place = store.place("sweep/some")
+    place.parent.mkdir(parents=True)
+    for name in ("some.csv", ".some.csv.123", "some_other.csv", ".some_other.csv.123"):
+        place.with_name(name).touch()
+    store.Journal("sweep/some").close()
+    left = {path.name for path in place.parent.iterdir()}
+    assert left == {"some.csv", "some_other.csv", ".some_other.csv.123"}
 
 
 @pytest.mark.parametrize(
@@ -215,3 +276,24 @@ def test_tables_are_promoted_together_or_not_at_all() -> None:
     assert store.read("sweep/a")["key"].tolist() == ["old"]
     store.promote(["sweep/a"], "build/retrained")
     assert store.read("sweep/a")["key"].tolist() == ["new"]
+
+
+def test_a_checkpoint_is_loaded_bit_for_bit_and_is_of_one_run() -> None:
+    journal, steps = store.Journal("sweep/some"), np.arange(6, dtype=np.float32)
+    arrays = {"curve": np.array([[0.1, np.inf, np.nan]]), "state_0000": steps}
+    journal.checkpoint("a", "mlp 2").save({"curve": np.zeros(1)})
+    journal.checkpoint("a", "mlp 2").save(arrays)
+    found = journal.checkpoint("a", "mlp 2").load()
+    assert found is not None
+    said = {name: (array.dtype, array.tobytes()) for name, array in found.items()}
+    assert said == {name: (array.dtype, array.tobytes()) for name, array in arrays.items()}
+    assert journal.checkpoint("a", "mlp 3").load() is None
+    assert journal.checkpoint("b", "mlp 2").load() is None
+
+
+def test_words_that_look_like_code_are_read_as_words() -> None:
+    words = ["=cmd|' /C calc'!A0", "__import__('os').abort()", "!!python/name:os.abort"]
+    store.write(pd.DataFrame({"task": words}), "sweep/some")
+    assert sorted(store.read("sweep/some")["task"]) == sorted(words)
+    store.Journal("sweep/other").keep([{"key": word} for word in words])
+    assert kept("sweep/other") == words

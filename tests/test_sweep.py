@@ -1,16 +1,21 @@
 import math
+import os
+import signal
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import MakeRuns
 from fathom import store
+from fathom.net import plan, workers
 from fathom.net import sweep as engine
-from fathom.net.plan import estimate, memory
 from fathom.net.sweep import Row, sweep
 from fathom.net.train import NUMERICS
-from fathom.spec import COLUMNS, METRICS, Machine, Refused, Run
+from fathom.spec import COLUMNS, METRICS, Machine, Refused, Run, grid
+from ruamel.yaml import YAML
 
 
 @pytest.fixture
@@ -35,12 +40,31 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
     return done
 
 
-def table_of(runs: list[Run], known: pd.DataFrame | None = None, workers: int = 1) -> pd.DataFrame:
-    return sweep(runs, known=known, machine=Machine(workers=workers))
+def table_of(runs: list[Run], known: pd.DataFrame | None = None, crew: int = 1) -> pd.DataFrame:
+    return sweep(runs, known=known, machine=Machine(workers=crew))
 
 
 def test_a_table_does_not_depend_on_the_number_of_workers(runs: list[Run]) -> None:
-    assert store.text(table_of(runs, workers=2)) == store.text(table_of(runs))
+    assert store.text(table_of(runs, crew=2)) == store.text(table_of(runs))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_table_does_not_depend_on_the_order_in_which_stacks_finish(
+    runs: list[Run], seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, finished, orders = table_of(runs), workers.finished, []
+
+    def shuffled(work: Any, jobs: Any, machine: Machine, crew: int) -> list[list[Row]]:
+        done = list(finished(work, jobs, machine, crew))
+        order = np.random.default_rng(seed).permutation(len(done))
+        orders.append(list(order))
+        return [done[i] for i in order]
+
+    monkeypatch.setattr(plan, "FLIGHT", 1.0)
+    monkeypatch.setattr(workers, "finished", shuffled)
+    assert store.text(table_of(runs)) == store.text(whole)
+    assert len(orders[0]) == len(runs)
+    assert orders[0] != sorted(orders[0])
 
 
 def test_a_table_does_not_depend_on_the_order_of_runs(runs: list[Run]) -> None:
@@ -64,11 +88,11 @@ def test_a_sweep_that_was_killed_resumes_to_the_same_table(
     runs: list[Run], trained: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store, "ROOT", tmp_path)
-    whole, write = table_of(runs), store.keeper("sweep/some")
+    whole, journal = table_of(runs), store.Journal("sweep/some")
     trained.clear()
 
     def keep_and_die(rows: list[Row]) -> None:
-        write(rows)
+        journal.keep(rows)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -76,6 +100,7 @@ def test_a_sweep_that_was_killed_resumes_to_the_same_table(
     before = len(trained)
     assert 0 < before < len(runs)
     resumed = table_of(runs, store.known("sweep/some"))
+    journal.close()
     assert store.text(resumed) == store.text(whole)
     assert len(trained) == len(runs)
 
@@ -97,24 +122,143 @@ def test_known_rows_are_not_trained_again(runs: list[Run], trained: list[Run]) -
     assert len(trained) == len(runs)
 
 
-def test_rows_of_other_numerics_are_trained_again(
-    runs: list[Run], trained: list[Run], monkeypatch: pytest.MonkeyPatch
+MIXED = {"family": ["mlp", "resmlp"], "kind": ["sgd", "adam"], "task": ["digits", "digits_noisy"]}
+
+
+@pytest.mark.parametrize("part", ["mlp", "resmlp", "sgd", "adam", "digits", "gaussian"])
+def test_new_numerics_of_a_part_train_what_it_touches_and_nothing_else(
+    part: str, make_runs: MakeRuns, trained: list[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    runs = make_runs(**MIXED)
     known = table_of(runs)
     trained.clear()
-    monkeypatch.setitem(NUMERICS, "adam", 99)
     table_of(runs, known)
     assert trained == []
-    monkeypatch.setitem(NUMERICS, "sgd", 99)
-    assert table_of(runs, known)["numerics"].str.contains("sgd 99").all()
-    assert len(trained) == len(runs)
+    monkeypatch.setitem(NUMERICS, part, 99)
+    table = table_of(runs, known)
+    touched = [r for r in runs if part in (r.net.family, r.optim.kind, r.task.split("_")[0])]
+    assert {run.key for run in trained} == {run.key for run in touched}
+    assert len(trained) == len(touched) == {"digits": 8, "gaussian": 0}.get(part, 4)
+    said = table["numerics"].str.contains(f"{part} 99")
+    assert list(table["key"][said]) == [run.key for run in touched]
 
 
-def test_a_new_seed_trains_that_seed_alone(make_runs: MakeRuns, trained: list[Run]) -> None:
-    known = table_of(make_runs(seed=[1, 2], log2_lr=[-4, -3]))
+@pytest.mark.parametrize(
+    ("name", "few", "more"),
+    [("seed", [1, 2], [1, 2, 3]), ("log2_lr", [-5, -4], [-4, -5, -4.5]), ("depth", [2], [1, 2])],
+)
+def test_what_is_added_is_trained_alone_and_what_is_removed_trains_nothing(
+    name: str, few: list[Any], more: list[Any], make_runs: MakeRuns, trained: list[Run]
+) -> None:
+    small, large = make_runs(**{name: few}), make_runs(**{name: more})
+    whole = {"small": store.text(table_of(small)), "large": store.text(table_of(large))}
+    known = table_of(small)
     trained.clear()
-    assert len(table_of(make_runs(seed=[1, 2, 3], log2_lr=[-4, -3]), known)) == 6
-    assert [run.seed for run in trained] == [3, 3]
+    grown = table_of(large, known)
+    assert [run.row()[name] for run in trained] == [one for one in more if one not in few]
+    assert store.text(grown) == whole["large"]
+    trained.clear()
+    assert store.text(table_of(small, grown)) == whole["small"]
+    assert trained == []
+
+
+def test_a_comment_or_another_order_of_words_trains_nothing(trained: list[Run]) -> None:
+    said = """
+    net: {family: resmlp, width: 16, depth: [1, 2]}
+    rules: mup
+    base: {width: 16, depth: 2}
+    optim: {kind: sgd, log2_lr: -4, batch: 16, steps: 4}
+    task: digits
+    seed: 1
+    """
+    lines = said.rstrip().splitlines()[:0:-1]
+    entries = [YAML(typ="safe").load(text) for text in (said, "# new\n" + "\n".join(lines))]
+    first, second = (grid(entry, "test") for entry in entries)
+    known = table_of(first)
+    trained.clear()
+    assert store.text(table_of(second, known)) == store.text(known)
+    assert trained == []
+    assert [run.key for run in first] == [run.key for run in second]
+
+
+def test_a_table_of_an_older_schema_is_known_where_what_was_measured_is_there(
+    runs: list[Run], trained: list[Run]
+) -> None:
+    whole = table_of(runs)
+    trained.clear()
+    older = whole.drop(columns=["norm", "train_ends"])
+    assert store.text(table_of(runs, older)) == store.text(whole)
+    assert trained == []
+    for missing in ("loss_late", "numerics", "key"):
+        trained.clear()
+        assert store.text(table_of(runs, whole.drop(columns=[missing]))) == store.text(whole)
+        assert len(trained) == len(runs)
+
+
+@pytest.mark.parametrize("value", [math.nan, None, "0.5", True, 1])
+def test_a_known_row_whose_measure_is_no_number_is_trained_again(
+    value: Any, runs: list[Run], trained: list[Run]
+) -> None:
+    whole = table_of(runs)
+    known = whole.astype({"loss_late": object})
+    known.loc[5, "loss_late"] = value
+    trained.clear()
+    assert store.text(table_of(runs, known)) == store.text(whole)
+    assert [run.key for run in trained] == [runs[5].key]
+
+
+def test_only_what_was_measured_is_taken_from_a_known_row(runs: list[Run]) -> None:
+    whole = table_of(runs)
+    known = whole.assign(seed=99, task="digits_sum", width=7, more="x")
+    assert store.text(table_of(runs, known)) == store.text(whole)
+    changed = table_of(runs, whole.assign(loss_late=whole["loss_late"] + 1))
+    assert (changed["loss_late"] == whole["loss_late"] + 1).all()
+
+
+def test_rows_of_another_sweep_in_a_journal_are_of_no_use_and_do_no_harm(
+    runs: list[Run], trained: list[Run], make_runs: MakeRuns, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(store, "ROOT", tmp_path)
+    whole, journal, machine = table_of(runs), store.Journal("sweep/some"), Machine(workers=1)
+    sweep(make_runs(seed=[7, 8]), keep=journal.keep, machine=machine)
+    sweep(make_runs(task="gaussian"), measure="one_step", keep=journal.keep, machine=machine)
+    sweep(runs[:3], keep=journal.keep, machine=machine)
+    trained.clear()
+    assert store.text(table_of(runs, store.known("sweep/some"))) == store.text(whole)
+    assert {run.key for run in trained} == {run.key for run in runs[3:]}
+    journal.close()
+
+
+def none_left() -> None:
+    raise MemoryError
+
+
+@pytest.mark.parametrize(
+    ("work", "job", "crew", "says"),
+    [
+        (none_left, (), 1, "found no more memory"),
+        (torch.empty, (2**60,), 1, "found no more memory"),
+        (bytearray, (2**62,), 2, "found no more memory"),
+        (signal.raise_signal, (signal.SIGKILL,), 2, "was killed"),
+        (os._exit, (1,), 2, "was killed"),
+    ],
+)
+def test_a_worker_that_runs_out_of_memory_or_dies_is_one_sentence(
+    work: Any, job: tuple[Any, ...], crew: int, says: str
+) -> None:
+    with pytest.raises(Refused) as caught:
+        list(workers.finished(work, [job] * 3, Machine(workers=crew), crew))
+    message = str(caught.value)
+    assert message.startswith("a worker ")
+    assert says in message
+    assert "--workers" in message and "--memory-gib" in message and workers.KEPT in message
+    assert "\n" not in message
+
+
+def test_another_error_of_a_worker_stays_what_it_is() -> None:
+    with pytest.raises(RuntimeError, match="shape"):
+        list(workers.finished(torch.reshape, [(torch.ones(3), (2, 2))], Machine(workers=1), 1))  # pyright: ignore[reportArgumentType]
 
 
 def test_rows_that_are_known_but_not_asked_for_are_left_out(make_runs: MakeRuns) -> None:
@@ -152,35 +296,3 @@ def test_known_rows_are_not_kept_again(runs: list[Run]) -> None:
     kept: list[Row] = []
     sweep(runs, known=table_of(runs[:10]), keep=kept.extend, machine=Machine(workers=1))
     assert sorted(row["key"] for row in kept) == sorted(run.key for run in runs[10:])
-
-
-def test_a_sweep_that_does_not_fit_into_memory_is_refused_before_it_starts(
-    runs: list[Run], trained: list[Run], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def free(available: int) -> None:
-        found = SimpleNamespace(available=available)
-        monkeypatch.setattr(engine.psutil, "virtual_memory", lambda: found)
-
-    largest = max(memory(one) for one in engine.stacked(runs))
-    free(largest - 1)
-    with pytest.raises(Refused) as caught:
-        table_of(runs)
-    message = str(caught.value)
-    assert message.startswith("width 16, depth 2: 1 workers would need 0 GiB")
-    assert message.endswith("give a smaller width, depth or batch")
-    assert trained == []
-    free(largest)
-    table_of(runs)
-
-
-def test_memory_grows_with_what_is_held(make_runs: MakeRuns) -> None:
-    small = memory(make_runs())
-    for change in ({"width": 32}, {"depth": 4}, {"batch": 32}, {"kind": "adam"}, {"seed": [1, 2]}):
-        assert memory(make_runs(**change)) > small
-
-
-def test_an_estimate_has_a_row_per_shape_and_counts_its_runs(runs: list[Run]) -> None:
-    found = estimate(runs)
-    assert list(found["depth"]) == [1, 2]
-    assert list(found["runs"]) == [8, 8]
-    assert (found["core_seconds"] > 0).all()

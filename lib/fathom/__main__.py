@@ -112,12 +112,14 @@ def retrain(name: str | None) -> None:
     from fathom import replicate
 
     pairs = trained(name)
+    tables = [f"{kind}/{key}" for kind, key in pairs]
     plan(name, replicate.RETRAINED)
     for kind, key in pairs:
         engine(kind, key, replicate.RETRAINED)
-    store.promote([f"{kind}/{key}" for kind, key in pairs], replicate.RETRAINED)
+    store.promote(tables, replicate.RETRAINED)
     subprocess.run([sys.executable, "-m", "dvc", "repro", "-q"], cwd=store.ROOT, check=True)
     replicate.print_comparison()
+    store.discard(tables, replicate.RETRAINED)
 
 
 def redraw(name: str | None) -> None:

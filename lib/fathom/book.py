@@ -1,6 +1,7 @@
 """Running a notebook: parameters in, an executed copy in build/, errors as one sentence."""
 
 import errno
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from fathom.store import ROOT
 
 NOTEBOOKS = ROOT / "notebooks"
 FULL = (
-    "the disk is full; free some space (make clean removes build/, which no other process may "
-    "be using); what is finished is kept, and the same command goes on from there"
+    "the disk is full; free some space, not in build/journal; what is finished is kept, and the "
+    "same command goes on from there"
 )
 
 
@@ -74,6 +75,9 @@ def run(notebook: str, given: dict[str, Any], built: str, *, live: bool = True) 
             f"notebooks/{notebook}.ipynb: {error.ename}: {error.evalue} "
             f"(the executed notebook is {copy.relative_to(ROOT)})"
         ) from None
+    except KeyboardInterrupt:
+        logging.getLogger("asyncio").disabled = True  # else it reports the cell that was cut short
+        raise
     except DeadKernelError:
         raise Failed(
             f"notebooks/{notebook}.ipynb: its kernel was killed, perhaps for want of memory; "

@@ -8,7 +8,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from fathom import book, claim, store
+from fathom import book, claim, law, store
 from fathom.spec import Refused
 from fathom.store import ROOT
 
@@ -68,9 +68,10 @@ def compared(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
 
 def shifts(old: pd.DataFrame, new: pd.DataFrame) -> pd.Series:
     """How far each cell's optimum (mean over seeds) moved between two tables of optima, in
-    octaves; cells without an optimum in both are left out."""
+    octaves; only seeds whose optimum a claim may use count, and cells with none are left out."""
     cell = [name for name in old.columns if name not in ("seed", "optimum", "log_loss", "flag")]
-    means = [table.groupby(cell)["optimum"].mean() for table in (old, new)]
+    usable = [table[~table["flag"].isin(law.UNUSABLE)] for table in (old, new)]
+    means = [table.groupby(cell)["optimum"].mean() for table in usable]
     return (means[1] - means[0]).dropna()
 
 

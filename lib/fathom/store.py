@@ -60,9 +60,8 @@ def read(name: str, root: str = "artifacts") -> pd.DataFrame:
             f"{root}/{name}.csv: missing; git checkout or dvc repro brings back a table that "
             f"belongs there, and the name {nearest(name, there)}"
         )
-    said = path.read_text()
     digest(name, root)
-    return parse(said)
+    return parse(path.read_text())
 
 
 def parse(said: str) -> pd.DataFrame:
@@ -76,7 +75,7 @@ def parse(said: str) -> pd.DataFrame:
 def digest(name: str, root: str = "artifacts") -> str:
     """The digest in a table's first line, checked against the rest of it."""
     path = place(name, root)
-    head, _, body = path.read_text().partition("\n")
+    head, _, body = path.read_text(errors="replace").partition("\n")
     words = head.split()
     if words[:2] != ["#", "fathom"] or len(words) < 3 or words[2] != _digest(body):
         raise Refused(
@@ -87,12 +86,18 @@ def digest(name: str, root: str = "artifacts") -> str:
 
 
 def promote(names: list[str], root: str) -> None:
-    """Move tables from another root, such as build/retrained, into the committed ones' place:
+    """Copy tables from another root, such as build/retrained, into the committed ones' place:
     all of them, or none where one is missing or not what was written."""
     for name in names:
         read(name, root)
     for name in names:
-        os.replace(place(name, root), place(name))
+        _replace(place(name), place(name, root).read_text())
+
+
+def discard(names: list[str], root: str) -> None:
+    """Remove tables of another root once nothing needs them any more."""
+    for name in names:
+        place(name, root).unlink(missing_ok=True)
 
 
 def known(name: str, root: str = "artifacts") -> pd.DataFrame | None:
@@ -110,7 +115,7 @@ class Journal:
     runs. It belongs to one process at a time; raises Refused where another one holds it."""
 
     def __init__(self, name: str, root: str = "artifacts") -> None:
-        self._path = _journal(name, root)
+        self._path, self._table = _journal(name, root), place(name, root)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if self._path not in _HELD:
             _HELD[self._path] = _lock(self._path.with_suffix(".lock"), f"{root}/{name}")
@@ -132,8 +137,10 @@ class Journal:
         return Checkpoint(self._path.with_name(name))
 
     def close(self) -> None:
-        """Remove it all: the table is written."""
-        for path in [self._path, *self._path.parent.glob(f"{self._path.stem}.*.npz")]:
+        """Remove it all, the table being written, and what a kill left beside that. The file
+        of the lock stays: where it is removed, two may hold one of that name."""
+        checkpoints = self._path.parent.glob(f"{self._path.stem}.*.npz")
+        for path in [self._path, *checkpoints, *self._table.parent.glob(f".{self._table.name}.*")]:
             path.unlink(missing_ok=True)
         if self._path in _HELD:
             _HELD.pop(self._path).close()
@@ -148,9 +155,9 @@ class Checkpoint:
     def load(self) -> dict[str, np.ndarray] | None:
         """The arrays; None where there are none, or what is there cannot be read."""
         try:
-            with np.load(self._path, allow_pickle=False) as arrays:
+            with self._path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return dict(arrays)
-        except (OSError, ValueError, EOFError, BadZipFile):
+        except (OSError, ValueError, TypeError, EOFError, RuntimeError, BadZipFile):
             return None
 
     def save(self, arrays: dict[str, np.ndarray]) -> None:
@@ -235,7 +242,10 @@ def _replace(path: Path, said: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        beside.write_text(said)
+        with beside.open("w") as file:
+            file.write(said)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from fathom.law.formula import (
 from fathom.law.interval import Interval, interval, together, where
 from fathom.law.measures import (
     MEASURES,
+    UNUSABLE,
     mean_regret,
     regret_gap,
     slope,
@@ -48,6 +49,7 @@ __all__ = [
     "DERIVED",
     "MEASURES",
     "PREDICTIONS",
+    "UNUSABLE",
     "Interval",
     "bands",
     "chain_constant",

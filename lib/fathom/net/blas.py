@@ -36,6 +36,11 @@ sgemm = types.ExternalFunction(
 )
 
 
+def one_thread() -> None:
+    """Set the library to one thread, whatever has been said to it since it was opened."""
+    _LIBRARY.scipy_openblas_set_num_threads(1)
+
+
 def kernels() -> str:
     """The name of the kernels OpenBLAS uses here, such as SkylakeX or Haswell."""
     name = _LIBRARY.scipy_openblas_get_corename

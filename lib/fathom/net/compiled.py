@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from fathom.net import loops
+from fathom.net import blas, loops
 from fathom.net.data import task
 from fathom.net.room import Plan, Weights, room
 from fathom.net.stack import Stack, epsilon, rate
@@ -12,8 +12,9 @@ from fathom.spec import Run
 
 
 def covers(run: Run) -> bool:
-    """Whether the loops can train a run: phi straight on both sides of 0."""
-    return left_slope(run.net.phi) is not None
+    """Whether the loops can train a run: a residual MLP or a chain, phi straight on both
+    sides of 0."""
+    return run.net.family in ("mlp", "resmlp") and left_slope(run.net.phi) is not None
 
 
 class Session:
@@ -45,6 +46,7 @@ class Session:
     def learn(self, start: int, end: int) -> Array:
         """Train from step `start` to before `end`; the losses, shape (1, steps)."""
         curve = np.empty(end - start)
+        blas.one_thread()
         loops.learn(
             self.plan, self.weights, self.first, self.second, self.room,
             self.x, self.labels, self.values, self.order[start:end], start, curve,
@@ -53,6 +55,7 @@ class Session:
 
     def held_out(self) -> Array:
         """The loss on the examples the task holds out, shape (1,)."""
+        blas.one_thread()
         at = room(self.weights, len(self.rows), self.plan.block_depth, self.plan.norm)
         data = self.x, self.labels, self.values, self.rows
         stem, blocks, readout = self.weights

@@ -48,6 +48,8 @@ class Session:
     @torch.no_grad()
     def held_out(self) -> Array:
         """The loss of each run on the examples its task holds out, shape (runs,)."""
+        for weight in self.weights:
+            weight.requires_grad_(False)
         about, runs = self.task, len(self.nets.runs)
         x, y = about.x[-about.held_out :], about.y[-about.held_out :]
         x, y = x.expand(runs, *x.shape), y.expand(runs, *y.shape)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pandas as pd
 import torch
 
-from fathom.net import compiled, probe, workers
+from fathom.net import compiled, probe, scales, workers
 from fathom.net.data import HELD_OUT, task
 from fathom.net.models import build
 from fathom.net.stack import shape
@@ -49,10 +49,9 @@ def stacked(
 
 def crew(run: Run, measure: str, machine: Machine) -> int:
     """How many workers may hold a run of this shape at once; raises Refused for none."""
-    if machine.scheduler:
-        return 1  # there the memory is that of each worker
     alone = memory([run], measure) / 2**30 + PROCESS
-    many = min(workers.count(machine), int(machine.memory_gib / alone))
+    there = 1 if machine.scheduler else workers.count(machine)  # a cluster's, for each worker
+    many = min(there, int(machine.memory_gib / alone))
     if many < 1:
         raise Refused(
             f"width {run.net.width}, depth {run.net.depth}: one run needs {alone:.1f} GiB and "
@@ -94,10 +93,12 @@ def memory(runs: Sequence[Run], measure: str = "train") -> int:
     model = build(first.net, about.inputs, about.outputs)
     weights = sum(layer.fan_in * layer.fan_out for layer in model.layers)
     units = len(model.layers) * first.net.width
+    if measure in ("coordinates", "diversity"):  # trained, and looked at twice
+        return memory(runs) + 4 * len(runs) * (weights + 8 * units * scales.EXAMPLES)
     if measure != "train":
-        return 4 * len(runs) * (weights + 12 * units * first.optim.batch)
+        return 5 * len(runs) * (weights + 20 * units * first.optim.batch)
     if compiled.covers(first):
-        return 4 * ((len(runs) + 4) * weights + 3 * units * (first.optim.batch + HELD_OUT))
+        return 4 * ((len(runs) + 5) * weights + 3 * units * (first.optim.batch + HELD_OUT))
     return 4 * len(runs) * (6 * weights + 8 * units * max(first.optim.batch, HELD_OUT))
 
 
@@ -109,8 +110,10 @@ def estimate(
     One row per size: task, width, depth, batch, steps, runs, core_seconds, the GiB that one
     worker holds at its peak, and how many may work at once."""
     machine = machine or Machine()
-    if measure == "train":
-        train(runs[:1], steps=1)  # loads the compiled loops
+    if measure == "train":  # once for nothing, as the first time loads or compiles
+        train(runs[:1], steps=1)
+    else:
+        probe.measured(runs[:1], measure)
     groups: dict[object, list[list[Run]]] = defaultdict(list)
     for one in stacked(runs, measure, machine):
         groups[shape(one[0])].append(one)

@@ -96,6 +96,7 @@ def train(
             step = cost(first) / first.optim.steps * len(runs)
             curves.append(_learn(session, end, step, checkpoint))
             held_out.append(session.held_out())
+            del session  # else it would stay while the next one is made
     return Curves(np.concatenate(curves), np.concatenate(held_out), nets)
 
 
@@ -109,10 +110,10 @@ def _learn(session: Session, end: int, step: float, checkpoint: Checkpoint | Non
     """The losses up to step `end`; `step` is the cost of one."""
     curve, since = [], 0.0
     found = checkpoint.load() if checkpoint else None
-    if found:
-        curve.append(found.pop("curve"))
-        for here, there in zip(session.state, found.values(), strict=True):
-            here.copy_(torch.from_numpy(there))
+    if found and _of(session, found):
+        curve.append(found["curve"])
+        for name, here in _named(session).items():
+            here.copy_(torch.from_numpy(found[name]))
     start = sum(part.shape[1] for part in curve)
     piece = max(1, int(PIECE / step))
     for begin in range(start, end, piece):
@@ -120,10 +121,21 @@ def _learn(session: Session, end: int, step: float, checkpoint: Checkpoint | Non
         curve.append(session.learn(begin, stop))
         since += step * (stop - begin)
         if checkpoint and since >= SAVED and stop < end:
-            arrays = {f"state_{i:04d}": part.cpu().numpy() for i, part in enumerate(session.state)}
+            arrays = {name: part.cpu().numpy() for name, part in _named(session).items()}
             checkpoint.save({"curve": np.concatenate(curve, axis=1), **arrays})
             since = 0.0
     return np.concatenate(curve, axis=1) if curve else np.empty((1, 0))
+
+
+def _named(session: Session) -> dict[str, Tensor]:
+    return {f"state_{i:04d}": part for i, part in enumerate(session.state)}
+
+
+def _of(session: Session, found: dict[str, np.ndarray]) -> bool:
+    """Whether arrays are those of a checkpoint of this training, by their names and shapes."""
+    shapes = {name: tuple(part.shape) for name, part in _named(session).items()}
+    there = {name: part.shape for name, part in found.items() if name != "curve"}
+    return "curve" in found and there == shapes
 
 
 @contextmanager

@@ -3,8 +3,9 @@
 Both hand back each stack as soon as it is done, in whichever order.
 """
 
-import itertools
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from typing import Any, cast
 
 from joblib import Parallel, cpu_count, delayed
@@ -51,9 +52,17 @@ def finished(
 
 
 def _local(work: Callable[..., list[Row]], jobs: Sequence[Job], crew: int) -> Iterator[list[Row]]:
-    parallel = Parallel(n_jobs=crew, return_as="generator_unordered", pre_dispatch="2*n_jobs")
+    parallel = Parallel(
+        n_jobs=crew,
+        return_as="generator_unordered",
+        pre_dispatch="2*n_jobs",
+        batch_size=1,  # pyright: ignore[reportArgumentType]
+        idle_worker_timeout=10,  # else workers whose parent is killed linger for minutes
+    )
     try:
-        yield from cast(Iterator[list[Row]], parallel(delayed(work)(*job) for job in jobs))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r".*tasks which were still being processed")
+            yield from cast(Iterator[list[Row]], parallel(delayed(work)(*job) for job in jobs))
     finally:
         if crew > 1:
             get_reusable_executor().shutdown(wait=True)
@@ -65,6 +74,7 @@ def _cluster(
     """Joblib's Dask backend gives results only when all are there; Dask itself as they come.
     Jobs of a worker that dies go to the others, three times at most."""
     from dask.distributed import Client, as_completed
+    from distributed.comm.core import CommClosedError
     from distributed.scheduler import KilledWorker
 
     try:
@@ -76,16 +86,13 @@ def _cluster(
     with client:
         if not client.scheduler_info()["workers"]:
             print(f"waiting for workers at {scheduler}", flush=True)
-        queue, running = iter(jobs), as_completed()
-        ahead = 2 * max(1, sum(client.nthreads().values()))
-        for job in itertools.islice(queue, ahead):
-            running.add(client.submit(work, *job, pure=False))
+        submitted = (client.submit(work, *job, pure=False) for job in jobs)
         try:
-            for future in running:
+            for future in as_completed(submitted, loop=client.loop):
                 yield future.result()
-                for job in itertools.islice(queue, 1):
-                    running.add(client.submit(work, *job, pure=False))
         except KilledWorker:
             raise Refused(
                 f"the workers that took one of the stacks died, four of them; {KEPT}"
             ) from None
+        except (CancelledError, CommClosedError):
+            raise Refused(f"the scheduler at {scheduler} is gone; start it again; {KEPT}") from None

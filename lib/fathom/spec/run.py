@@ -129,7 +129,10 @@ class Machine(Part):
             description=_said("scheduler", "the address of a Dask scheduler, tcp://host:port"),
         ),
     ] = None
-    device: Annotated[str, one_of(("auto", "cpu", "cuda"))] = "auto"
+    device: Annotated[
+        str,
+        Field(pattern="^(auto|cpu|cuda)$", description=_said("device", "one of auto, cpu, cuda")),
+    ] = "auto"
     bar: Annotated[str, one_of(("auto", "text"))] = "auto"
 
 

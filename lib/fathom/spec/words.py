@@ -48,7 +48,6 @@ WORDS: dict[str, tuple[str, ...]] = {
     "order": ("post", "pre"),
     "norm": ("none", "layer"),
     "kind": ("sgd", "adam"),
-    "device": ("auto", "cpu", "cuda"),
     "measure": MEASURES,
     "derive": DERIVED,
     "metric": METRICS,

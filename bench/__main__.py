@@ -1,0 +1,42 @@
+"""python bench: the speed of the trainer against what a user would write.
+
+Prints two tables as markdown and writes them to artifacts/bench/. Takes about a quarter of
+an hour; the machine should have nothing else to do.
+"""
+
+import argparse
+
+import pandas as pd
+import report
+import steps
+import sweeps
+from fathom import store
+
+
+def rounded(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with three significant digits, more than a clock can vouch for."""
+    found = table.copy()
+    for name in found.select_dtypes("float").columns:
+        found[name] = found[name].map(lambda number: float(f"{number:.3g}"))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("python bench", description=__doc__)
+    parser.add_argument(
+        "--quick", action="store_true", help="about half a minute, to build/: whether it runs"
+    )
+    quick = parser.parse_args().quick
+    root = "build/quick" if quick else "artifacts"
+    for name, part, show in (
+        ("step", steps.measure, report.steps),
+        ("sweep", sweeps.measure, report.sweeps),
+    ):
+        table = part(quick)
+        print(f"\n{show(table)}\n", flush=True)
+        store.write(rounded(table), f"bench/{name}", root)
+    print(report.machine() + " Quick: the numbers mean nothing." * quick)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""What the machine can do: its rate of float32 matrix products on one core."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from fathom.net.blas import product
+from fathom.net.data import task
+from fathom.net.models import build
+from fathom.spec import Run
+
+SIZE = 2048
+
+
+def operations(run: Run) -> int:
+    """Operations in the matrix products of one step: one forward, two backward, but none
+    for the gradient on the input."""
+    about = task(run.task)
+    layers = build(run.net, about.inputs, about.outputs).layers
+    sizes = [2 * run.optim.batch * layer.fan_in * layer.fan_out for layer in layers]
+    return 3 * sum(sizes) - sizes[0]
+
+
+def openblas() -> float:
+    """Operations a second of a large product by the library of the compiled loops."""
+    a, out = np.ones((SIZE, SIZE), np.float32), np.empty((SIZE, SIZE), np.float32)
+    one, zero = np.float32(1), np.float32(0)
+    return _rate(lambda: product(one, a, False, a, False, zero, out))
+
+
+def torch_mm() -> float:
+    """The same by torch."""
+    a, out = torch.ones(SIZE, SIZE), torch.empty(SIZE, SIZE)
+    return _rate(lambda: torch.mm(a, a, out=out))
+
+
+def _rate(multiply: Callable[[], object]) -> float:
+    multiply()
+    start = time.perf_counter()
+    multiply()
+    return 2 * SIZE**3 / (time.perf_counter() - start)

@@ -1,0 +1,185 @@
+"""One step on one core: Fathom, the loop and JAX in turn, and the machine's own rate."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import loop
+import numpy as np
+import pandas as pd
+import rates
+import torch
+import tqdm
+from fathom.net.blas import kernels
+from fathom.net.plan import stacked
+from fathom.net.stack import stack
+from fathom.net.train import train
+from fathom.spec import Base, Net, Optim, Run
+
+Peer = Callable[[list[Run], int], Sequence[Sequence[float]]]
+SIDE_BY_SIDE = 16  # runs that are trained together where a peer can do that
+SHORT = 2  # steps of the training that is subtracted, so that no start-up counts
+ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+
+
+class Contest(NamedTuple):
+    """One peer on one kind of run: how it trains which runs, how many steps are timed, the
+    seconds it compiled, and of every round the seconds per run and step."""
+
+    name: str
+    peer: Peer
+    runs: list[Run]
+    steps: int
+    compile_s: float
+    times: list[float]
+
+
+def settings(quick: bool) -> list[Run]:
+    """One run of every kind that is timed. At its base size all layers share one rate, so
+    that the loop and JAX need none of Fathom's rules to train the same network."""
+    if quick:
+        return [_residual(32, depth=2), _residual(32, depth=2, phi="tanh"), _chain(32, 2)]
+    return [
+        *(_residual(width) for width in (32, 64, 128, 256)),
+        _residual(64, batch=32),
+        _residual(64, phi="tanh"),
+        _chain(128, 8),
+    ]
+
+
+def _residual(width: int, depth: int = 16, batch: int = 64, phi: str = "relu") -> Run:
+    gain = depth**-0.5
+    net = Net(family="resmlp", width=width, depth=depth, phi=phi, center=True, gain=gain)
+    optim = Optim(kind="adam", log2_lr=-10, batch=batch, steps=500)
+    base = Base(width=width, depth=depth)
+    return Run(net=net, rules="depth_mup", base=base, optim=optim, task="digits_random", seed=1)
+
+
+def _chain(width: int, depth: int) -> Run:
+    net = Net(family="mlp", width=width, depth=depth, init_gain=2.0)
+    optim = Optim(kind="sgd", log2_lr=-5, batch=64, steps=500)
+    base = Base(width=width, depth=depth)
+    return Run(net=net, rules="sp", base=base, optim=optim, task="digits_random", seed=1)
+
+
+def measure(quick: bool) -> pd.DataFrame:
+    """A row for every kind of run and peer, two for the matrix products beside them."""
+    rounds, seconds = (1, 0.01) if quick else (7, 0.5)
+    kinds, products = settings(quick), {"openblas": rates.openblas, "torch.mm": rates.torch_mm}
+    rows: list[dict[str, Any]] = []
+    with _one_core(), _jax() as jaxed:
+        waited = tqdm.tqdm(kinds, "compile, and check that all train the same network", ncols=110)
+        contests = [_contests(run, jaxed, seconds) for run in waited]
+        reached = [{name: [] for name in products} for _ in kinds]
+        with tqdm.tqdm(total=rounds * len(kinds), desc=f"{rounds} rounds", ncols=110) as bar:
+            for _ in range(rounds):
+                for mine, rate in zip(contests, reached, strict=True):
+                    for one in mine:
+                        one.times.append(_per_step(one))
+                    for name, product in products.items():
+                        rate[name].append(product())
+                    bar.update()
+    for run, mine, rate in zip(kinds, contests, reached, strict=True):
+        rows += _rows(run, mine, {name: np.array(each) for name, each in rate.items()})
+    return pd.DataFrame(rows).assign(kernels=kernels())
+
+
+@contextmanager
+def _one_core() -> Iterator[None]:
+    """This process, and those it starts, on one core and one thread."""
+    cores, threads = os.sched_getaffinity(0), torch.get_num_threads()
+    os.sched_setaffinity(0, {max(cores)})
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def _jax() -> Iterator[Peer | None]:
+    """JAX as a peer, in a process of its own; None where it is not installed."""
+    if importlib.util.find_spec("jax") is None:
+        yield None
+        return
+    command = [sys.executable, str(Path(__file__).with_name("jaxed.py"))]
+    env = {**os.environ, "XLA_FLAGS": ONE_THREAD, "JAX_PLATFORMS": "cpu"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=env) as process:
+        asked, told = process.stdin, process.stdout
+        assert asked is not None and told is not None
+
+        def peer(runs: list[Run], steps: int) -> list[list[float]]:
+            line = {"runs": [run.model_dump() for run in runs], "steps": steps}
+            print(json.dumps(line), file=asked, flush=True)
+            said = told.readline()
+            if not said:
+                raise SystemExit("bench: the process that runs JAX stopped; it says why above")
+            return json.loads(said)
+
+        yield peer
+
+
+def _contests(run: Run, jaxed: Peer | None, seconds: float) -> list[Contest]:
+    """The peers on one kind of run, Fathom first, warm and checked against one another."""
+    runs = [run.model_copy(update={"seed": seed}) for seed in range(SIDE_BY_SIDE)]
+    start = [weight[0] for weight in stack(runs[:1]).weights]
+    expected = train(runs[:1], steps=5).loss[0]
+    peers: list[tuple[str, Peer, list[Run]]] = [
+        ("fathom", lambda runs, steps: train(runs, steps=steps).loss.tolist(), stacked(runs)[0]),
+        ("loop", lambda runs, steps: [loop.train(runs[0], steps, start)], runs[:1]),
+    ]
+    if jaxed:
+        peers += [("jax", jaxed, runs[:1]), ("jax", jaxed, runs)]
+    found = []
+    for name, peer, mine in peers:
+        first, again = _time(peer, mine, 5), _time(peer, mine, 5)
+        if not np.allclose(peer(mine, 5)[0], expected, atol=1e-3):
+            raise SystemExit(f"bench: {name} does not train the network that Fathom trains")
+        per_step = max((_time(peer, mine, 13) - again) / 8, 1e-6)
+        steps = int(np.clip(seconds / per_step, 4, run.optim.steps - SHORT))
+        compile_s = first - again if name == "jax" else float("nan")
+        found.append(Contest(name, peer, mine, steps, compile_s, []))
+    return found
+
+
+def _time(peer: Peer, runs: list[Run], steps: int) -> float:
+    start = time.perf_counter()
+    peer(runs, steps)
+    return time.perf_counter() - start
+
+
+def _per_step(one: Contest) -> float:
+    """Seconds per run and step, from a short and a long training."""
+    short = _time(one.peer, one.runs, SHORT)
+    long = _time(one.peer, one.runs, SHORT + one.steps)
+    return (long - short) / one.steps / len(one.runs)
+
+
+def _rows(
+    run: Run, contests: list[Contest], products: dict[str, np.ndarray]
+) -> Iterator[dict[str, Any]]:
+    """Medians over the rounds, with the least and the most; ratios taken inside a round."""
+    net, optim = run.net, run.optim
+    kind = {"family": net.family, "phi": net.phi, "kind": optim.kind, "width": net.width}
+    kind |= {"depth": net.depth, "batch": optim.batch}
+    machine = np.maximum(*products.values())
+    for one in contests:
+        times = np.array(one.times)
+        ratio, rate = times / contests[0].times, rates.operations(run) / times
+        row = {"peer": one.name, "runs": len(one.runs), "ms": np.median(1e3 * times)}
+        row |= {"ms_low": 1e3 * times.min(), "ms_high": 1e3 * times.max()}
+        row |= {"of_fathom": np.median(ratio), "of_fathom_low": ratio.min()}
+        row |= {"of_fathom_high": ratio.max(), "gflops": np.median(rate) / 1e9}
+        row |= {"share": np.median(rate / machine), "compile_s": one.compile_s}
+        yield {**kind, **row}
+    for name, reached in products.items():
+        yield {**kind, "peer": name, "gflops": np.median(reached) / 1e9}

@@ -1,0 +1,276 @@
+"""The hand-written passes of the compiled loops are those that autograd derives."""
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import MakeRuns
+from fathom.net import compiled
+from fathom.net.blas import kernels, product
+from fathom.net.loops import Plan
+from fathom.net.scaling import PARAMETRIZATIONS, Parametrization, Power, Rule
+from fathom.net.stack import Stack, stack
+from fathom.net.train import Curves, summary, train
+from fathom.phi import PHI
+from fathom.spec import FAMILIES, Run
+
+# Every factor differs from 1 and from every other, so that none can stand in for another.
+CROOKED = Parametrization(
+    "ntp",
+    Power(-0.5, -0.25),
+    {
+        "input": Rule(Power(0.1, 0.2), Power(-0.2), Power(0.3), Power(0.2), Power(-0.3)),
+        "block": Rule(Power(-0.5, 0.1), Power(0.1), Power(0.2), Power(-0.2), Power(0.1)),
+        "block:2": Rule(Power(-0.4, -0.1), Power(0.2), Power(0.1), Power(-0.1), Power(-0.1)),
+        "readout": Rule(Power(-0.3, 0.3), Power(-0.1), Power(0.1), Power(0.1), Power(0.2)),
+    },
+)
+NETS: list[dict[str, Any]] = [{"family": "mlp"}] + [
+    {"family": "resmlp", "order": order, "block_depth": block_depth, "center": center, "gain": 0.7}
+    for order in ("pre", "post")
+    for block_depth in (1, 2)
+    for center in (True, False)
+]
+
+
+@pytest.fixture(autouse=True)
+def crooked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PARAMETRIZATIONS, "ntp", CROOKED)
+    # an epsilon that matters: its usual size would hide where it is added
+    monkeypatch.setattr("fathom.net.stack.EPSILON", 1e-2)
+
+
+def odd(make_runs: MakeRuns, **changes: Any) -> list[Run]:
+    """Runs of an odd width, away from their base, with gains other than 1."""
+    size = {"width": 17, "base_width": 8, "depth": 3, "base_depth": 2, "batch": 16}
+    return make_runs(**{"rules": "ntp", "init_gain": 0.8, **size, **changes})
+
+
+def by_autograd(run: Run, monkeypatch: pytest.MonkeyPatch) -> Curves:
+    with monkeypatch.context() as patch:
+        patch.setattr(compiled, "covers", lambda run: False)
+        return train([run])
+
+
+@torch.no_grad()
+def apart(here: Curves, there: Curves) -> float:
+    """The largest difference between two trainings' weights, over the largest of the layer."""
+    pairs = zip(here.nets.weights, there.nets.weights, strict=True)
+    return max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
+
+
+def distance(here: Curves, there: Curves) -> float:
+    """The largest relative difference between two trainings: losses, held-out loss, weights."""
+    pairs = [(here.loss, there.loss), (here.held_out, there.held_out)]
+    return max(apart(here, there), *(float(np.abs(a / b - 1).max()) for a, b in pairs))
+
+
+@pytest.mark.parametrize("task", ["digits", "digits_mse"])
+@pytest.mark.parametrize("kind", ["sgd", "adam"])
+@pytest.mark.parametrize("ends", [True, False])
+@pytest.mark.parametrize("net", NETS)
+def test_a_dozen_steps_in_compiled_loops_are_those_of_autograd(
+    make_runs: MakeRuns,
+    monkeypatch: pytest.MonkeyPatch,
+    net: dict[str, Any],
+    ends: bool,
+    kind: str,
+    task: str,
+) -> None:
+    rate = {"adam": -6.0, "sgd": -4.0 if task == "digits" else -7.0}[kind]
+    for phi in compiled.SLOPES:
+        changes = {**net, "phi": phi, "train_ends": ends, "kind": kind, "task": task, "steps": 12}
+        runs = odd(make_runs, **changes, log2_lr=rate, seed=[1, 2, 3])
+        # a unit within rounding of a kink may fall on either side of it; not so for every seed
+        assert any(distance(train([run]), by_autograd(run, monkeypatch)) < 1e-5 for run in runs)
+
+
+@pytest.mark.parametrize("task", ["digits", "digits_mse"])
+@pytest.mark.parametrize("net", NETS)
+def test_a_gradient_is_that_of_autograd_to_within_rounding(
+    make_runs: MakeRuns, monkeypatch: pytest.MonkeyPatch, net: dict[str, Any], task: str
+) -> None:
+    # one step at a rate beside which the weights it starts from are nothing
+    for phi in compiled.SLOPES:
+        changes = {**net, "phi": phi, "task": task, "steps": 1, "log2_lr": 14, "seed": [1, 2, 3]}
+        runs = odd(make_runs, **changes)
+        assert any(apart(train([run]), by_autograd(run, monkeypatch)) < 2e-6 for run in runs)
+
+
+def layers(field: str) -> list[tuple[str, Any]]:
+    """One layer's entry spoiled at a time: stem, both matrices of a block, read-out."""
+    return [
+        (field, lambda old, i=i: old * np.where(np.arange(len(old)) == i, 1.1, 1).astype("f4"))
+        for i in (0, 1, 2, 7)
+    ]
+
+
+SPOILED: list[tuple[str, Any]] = [
+    ("left", lambda old: old + np.float32(0.1)),
+    ("right", lambda old: old - np.float32(0.1)),
+    ("keep", lambda old: old - np.float32(0.1)),
+    ("branch", lambda old: old * np.float32(1.1)),
+    *((switch, lambda old: not old) for switch in ("pre", "center", "ends", "adam")),
+    *layers("mult"),
+    *layers("rate"),
+    *layers("eps"),
+]
+
+
+@pytest.mark.parametrize(("field", "spoil"), SPOILED)
+def test_with_anything_else_in_its_plan_a_training_is_another(
+    make_runs: MakeRuns, monkeypatch: pytest.MonkeyPatch, field: str, spoil: Any
+) -> None:
+    net = {"order": "post", "block_depth": 2, "center": True, "gain": 0.7, "phi": "relu"}
+    run = odd(make_runs, **net, kind="adam", log2_lr=-6, steps=12)[0]
+    there, right = by_autograd(run, monkeypatch), compiled._plan
+
+    def wrong(nets: Stack, i: int) -> Plan:
+        plan = right(nets, i)
+        return plan._replace(**{field: spoil(getattr(plan, field))})
+
+    assert distance(train([run]), there) < 1e-5
+    monkeypatch.setattr(compiled, "_plan", wrong)
+    assert distance(train([run]), there) > 1e-3
+
+
+@pytest.mark.parametrize("family", ["mlp", "resmlp"])
+@pytest.mark.parametrize("kind", ["sgd", "adam"])
+@pytest.mark.parametrize("ends", [True, False])
+@pytest.mark.parametrize("phi", ["relu", "tanh"])
+def test_ends_move_only_where_they_are_trained(
+    make_runs: MakeRuns, phi: str, family: str, kind: str, ends: bool
+) -> None:
+    runs = make_runs(family=family, phi=phi, depth=3, kind=kind, train_ends=ends)
+    before, after = stack(runs).weights, train(runs).nets.weights
+    moved = [not torch.equal(a, b) for a, b in zip(before, after, strict=True)]
+    assert moved == [ends, *[True] * (len(moved) - 2), ends]
+
+
+class Watch:
+    """A checkpoint that notes what becomes of a number too small for full precision."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def load(self) -> None:
+        self.save({})
+
+    def save(self, arrays: dict[str, np.ndarray]) -> None:
+        self.seen.append(float(torch.tensor(1e-40) * 1))
+
+
+def test_numbers_too_small_for_full_precision_are_0_in_training_and_only_there(
+    make_runs: MakeRuns,
+) -> None:
+    watch = Watch()
+    for run in odd(make_runs, phi=["relu", "tanh"]):
+        watch.save({})
+        train([run], checkpoint=watch)
+    assert [one > 0 for one in watch.seen] == [True, False, True, False]
+
+
+def test_the_loops_cover_what_is_straight_on_both_sides_of_0_and_has_no_norm(
+    make_runs: MakeRuns,
+) -> None:
+    for name, phi in PHI.items():
+        at_one, at_two = phi.f(np.array([-1.0, 1.0])), phi.f(np.array([-2.0, 2.0]))
+        straight = np.array_equal(at_two, 2 * at_one)
+        assert compiled.covers(make_runs(phi=name)[0]) == straight
+        assert not compiled.covers(make_runs(phi=name, norm="layer")[0])
+        if straight:
+            assert compiled.SLOPES[name] == (-at_one[0], at_one[1])
+
+
+def test_every_family_is_compared_with_autograd() -> None:
+    assert {net["family"] for net in NETS} == set(FAMILIES)
+
+
+@pytest.mark.parametrize("task", ["digits", "digits_mse"])
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("layer", ["stem", "blocks", "readout"])
+@pytest.mark.parametrize("net", [NETS[0], NETS[1], NETS[-1]])
+def test_one_weight_that_is_not_finite_makes_every_loss_so(
+    make_runs: MakeRuns, net: dict[str, Any], layer: str, bad: float, task: str
+) -> None:
+    session = compiled.Session(stack(odd(make_runs, **net, phi="abs", task=task)), 0)
+    assert np.isfinite(session.held_out()).all()
+    getattr(session.weights, layer)[..., 3, 5] = bad
+    assert not np.isfinite(session.held_out()).any()
+    assert not np.isfinite(session.learn(0, 3)).any()
+
+
+@pytest.mark.parametrize("task", ["digits", "digits_mse"])
+@pytest.mark.parametrize("kind", ["sgd", "adam"])
+@pytest.mark.parametrize("net", NETS)
+def test_what_diverges_is_a_row_of_inf(
+    make_runs: MakeRuns, net: dict[str, Any], kind: str, task: str
+) -> None:
+    run = odd(make_runs, **net, kind=kind, log2_lr=100, task=task)[0]
+    assert set(summary(train([run]))[0].values()) == {np.inf}
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (17, 3, 5), (2, 33, 64), (65, 129, 1), (16, 64, 48)])
+@pytest.mark.parametrize(("alpha", "beta"), [(1, 0), (0.3, 0), (1, 1), (-1.7, 0.6)])
+@pytest.mark.parametrize("a_turned", [True, False])
+@pytest.mark.parametrize("b_turned", [True, False])
+def test_a_product_is_that_of_numpy(
+    a_turned: bool, b_turned: bool, alpha: float, beta: float, sizes: tuple[int, int, int]
+) -> None:
+    rows, inner, columns = sizes
+    rng = np.random.default_rng(0)
+    a, b, out = (
+        rng.standard_normal(size, dtype=np.float32)
+        for size in [
+            (inner, rows) if a_turned else (rows, inner),
+            (columns, inner) if b_turned else (inner, columns),
+            (rows, columns),
+        ]
+    )
+    plain = (a.T if a_turned else a).astype(float) @ (b.T if b_turned else b)
+    expected = beta * out + alpha * plain
+    if not beta:
+        out[:] = np.nan  # what was there before must not matter
+    product(np.float32(alpha), a, a_turned, b, b_turned, np.float32(beta), out)
+    np.testing.assert_allclose(out, expected, rtol=1e-5, atol=2e-5)
+
+
+PRODUCTS = """
+import hashlib
+import numpy as np
+from fathom.net.blas import kernels, product
+rng = np.random.default_rng(0)
+a, b = (rng.standard_normal((1000, 1000), dtype=np.float32) for _ in range(2))
+ours = np.empty_like(a)
+product(np.float32(1), a, False, b, False, np.float32(0), ours)
+print(kernels(), *(hashlib.sha256(one.tobytes()).hexdigest() for one in (ours, a @ b)))
+"""
+
+
+def said(**env: str) -> list[str]:
+    """The kernels' name and the bits of our product and numpy's, in a process of its own."""
+    words = [sys.executable, "-c", PRODUCTS]
+    env = {**os.environ, **env}
+    return subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_no_setting_of_threads_or_kernels_moves_a_bit_of_a_product() -> None:
+    one, two = (dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), n) for n in "12")
+    plain, other = said(**one, OPENBLAS_CORETYPE=""), said(**two, OPENBLAS_CORETYPE="Prescott")
+    assert plain[:2] == other[:2]
+    assert plain[0] == kernels()
+    assert plain[2] != other[2], "numpy does as it is told, so this would have been heard"
+
+
+def test_torchs_threads_move_no_bit_of_a_training(make_runs: MakeRuns) -> None:
+    run = make_runs(kind="adam", width=256, batch=128, steps=2)[0]
+    alone = train([run])
+    torch.set_num_threads(2)
+    try:
+        assert np.array_equal(train([run]).loss, alone.loss)
+    finally:
+        torch.set_num_threads(1)
