@@ -65,14 +65,17 @@ def coordinates(runs: Sequence[Run]) -> list[dict[str, float]]:
     change does to its input; rest, the part of the middle block's change that is not linear
     in its matrix's change, times depth; decorrelation, the cosine of the loss's gradients on
     two neighbouring pre-activations in the middle over that on their streams, before
-    training. Source: Tensor Programs VI, section 7 and appendix D; Claim 7.6.
+    training. Raises Refused for a single block. Source: Tensor Programs VI, section 7 and
+    appendix D; Claim 7.6.
     """
     x, y = _examples(runs)
+    if runs[0].net.depth < 2:
+        raise Refused("depth 1: coordinates are measured on two blocks or more")
     nets, trained = stack(runs), train(runs).nets
     alike = _decorrelation(nets, x, y)
+    middle = _middle(nets)
     with torch.no_grad():
         before, after = _seen(nets, x), _seen(trained, x)
-        middle = len(nets.model.layers) // 2
         h, now = after.layers[middle]
         then = torch.bmm(h, nets.weights[middle]) * nets.mults[middle]
         name, depth = runs[0].net.phi, runs[0].net.depth
@@ -92,11 +95,17 @@ def coordinates(runs: Sequence[Run]) -> list[dict[str, float]]:
     return [{name: float(value[i]) for name, value in found.items()} for i in range(len(runs))]
 
 
+def _middle(nets: Stack) -> int:
+    """The layer in the middle, such that one more follows before the read-out."""
+    layers = len(nets.model.layers)
+    return min(layers // 2, layers - 3)
+
+
 def _decorrelation(nets: Stack, x: Tensor, y: Tensor) -> Tensor:
     """Cosine between neighbouring pre-activations' gradients over that of their streams."""
     for weight in nets.weights:
         weight.requires_grad_()
-    seen, middle = _seen(nets, x), len(nets.model.layers) // 2
+    seen, middle = _seen(nets, x), _middle(nets)
     wanted = [seen.layers[middle][1], seen.layers[middle + 1][1], *seen.stream[middle : middle + 2]]
     grads = torch.autograd.grad(losses(seen.outputs, y).sum(), wanted)
     for weight in nets.weights:
