@@ -66,10 +66,11 @@ class Suite:
         return self.journal.read_bytes().count(b"\n") if self.journal.exists() else 0
 
     def sentence(self) -> str:
-        """What the command said last; it said nothing of that kind before."""
-        *before, last = self.said.read_text().splitlines()
-        assert not [line for line in before if "fathom:" in line or "Traceback" in line]
-        return last
+        """The one line the command said; ipykernel may add that a task of its own is pending."""
+        said = self.said.read_text()
+        assert "Traceback" not in said
+        (sentence,) = [line for line in said.splitlines() if "fathom:" in line]
+        return sentence
 
 
 def until(true: Callable[[], Any]) -> None:

@@ -200,7 +200,7 @@ def main() -> int:
         return error.returncode
     except KeyboardInterrupt:
         print(
-            "fathom: interrupted; what is finished is kept, the same command goes on from there",
+            "\nfathom: interrupted; what is finished is kept, the same command goes on from there",
             file=sys.stderr,
         )
         return 130
