@@ -227,3 +227,9 @@ def test_a_disk_that_is_full_is_one_sentence(
     made.cells = [nbformat.v4.new_code_cell("open('/dev/full', 'w').write('x' * 10**6)")]
     nbformat.write(made, path)
     assert answer(monkeypatch, capsys, "tp6/claims") == f"fathom: {book.FULL}\n"
+
+
+def test_a_name_too_many_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "takes one name, found 2" in answer(monkeypatch, capsys, "plan", "laws_mlp", "tp6_heat")

@@ -98,6 +98,61 @@ def test_the_papers_curves_stand_below_ours(curves: pd.DataFrame, best: pd.DataF
     assert len(figure(curves, best).axes) == 2
 
 
+def test_columns_may_be_what_the_caller_says_and_what_was_swept_too(
+    curves: pd.DataFrame, best: pd.DataFrame
+) -> None:
+    said = {"rules": "order", "log2_lr": "log2_gain"}
+    drifts = {"pre": law.Interval(0.0, -0.1, 0.1, 5)}
+    named, optima = (one.rename(columns=said).assign(order="pre") for one in (curves, best))
+    given = {"columns": ["pre"], "by": "order", "over": "log2_gain", "loss": "", "top": 0.9}
+    found = draw.transfer(named, optima, drifts, axis="multiplier", reached=[optima] * 2, **given)
+    assert [axes.get_visible() for axes in found.axes] == [True, True, True, False]
+    assert found.axes[0].get_xlabel() == "multiplier"
+    assert found.axes[0].get_title(loc="left") == "ReLU before the matrix"
+
+
+def test_apart_every_column_has_a_scale_of_loss_of_its_own(
+    curves: pd.DataFrame, best: pd.DataFrame
+) -> None:
+    both = law.together({"early": curves, "late": curves.assign(log_loss=0.8)}, "slice")
+    still = law.Interval(0.0, -0.1, 0.1, 5)
+    drifts = {"early": still, "late": still}
+    given = {"columns": list(drifts), "by": "slice", "loss": "", "top": 0.9}
+    optima = law.together(dict.fromkeys(drifts, best), "slice")
+    for apart in (True, False):
+        early, late = draw.transfer(both, optima, drifts, apart=apart, **given).axes[:2]
+        assert (early.get_ylim() != late.get_ylim()) is apart
+        assert early.get_xlim() == late.get_xlim()
+
+
+def test_a_column_the_paper_does_not_show_stays_empty_at_the_foot(
+    curves: pd.DataFrame, best: pd.DataFrame
+) -> None:
+    paper = Paper(curves.assign(rules="ode"), best, "paper: other data", 0.9, "rate")
+    assert not figure(curves, best, paper=paper).axes[2].get_visible()
+
+
+def test_where_every_optimum_is_lost_no_drift_is_told(
+    curves: pd.DataFrame, best: pd.DataFrame
+) -> None:
+    strip = figure(curves, best.assign(flag="lost")).axes[1]
+    assert strip.get_title(loc="left") == "no loss below chance"
+
+
+def test_kinks_are_points_other_nonlinearities_levels_and_theory_is_dashed() -> None:
+    rows = [("abs", -1.0), ("relu", 0.0), ("tanh", np.nan)]
+    table = pd.DataFrame(rows, columns=["phi", "left"]).assign(value=0.5, low=0.4, high=0.6)
+    best = table.assign(log_loss=0.5, loss_low=0.4, loss_high=0.6, flag=["edge", "", ""])
+    paper = best[["phi", "left", "log_loss"]].iloc[:2]
+    theory = {-1.0: 0.0, 0.0: 0.5, 1.0: 1.0}
+    ours, _, why = draw.kinks(best, table, theory, ("paper", paper)).axes
+    markers = [line.get_marker() for line in ours.lines if len(np.asarray(line.get_xdata())) == 1]
+    assert markers == ["v", "o"]
+    assert [line.get_linestyle() for line in ours.lines].count(":") == 1
+    (dashed,) = [line for line in why.lines if line.get_linestyle() == "--"]
+    assert dict(zip(*np.asarray(dashed.get_data()).tolist(), strict=True)) == theory
+
+
 def test_intervals_in_words_keep_their_signs() -> None:
     assert draw.in_words(law.Interval(-0.5, -0.6, 0.4, 5), unit="") == "drift −0.50 [−0.60, +0.40]"
     assert "not measurable" in draw.in_words(law.Interval(float("nan"), -INF, INF, 5))

@@ -22,7 +22,7 @@ def sweep(losses: dict[tuple[int, int], list[float]]) -> pd.DataFrame:
         for (depth, seed), curve in losses.items()
         for rate, loss in zip(RATES, curve, strict=True)
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(block_depth=1, gain=1.0)
 
 
 def optimum(losses: list[float]) -> pd.Series:
@@ -242,6 +242,17 @@ def test_bands_are_the_same_every_time_and_hold_the_mean() -> None:
     assert (found["log_loss"] < found["high"]).all()
 
 
+def test_bands_and_lowest_points_of_what_else_was_swept() -> None:
+    runs = sweep({(4, 1): curve(-2), (4, 2): curve(-2)}).rename(columns={"log2_lr": "log2_gain"})
+    found = law.bands(runs, ["depth"], over="log2_gain")
+    assert list(found.columns) == ["depth", "log2_gain", "log_loss", "low", "high"]
+    rows = [(4, -1, False), (4, 0, True), (4, 1, False), (8, -1, True), (8, 0, False)]
+    drawn = pd.DataFrame(rows, columns=["depth", "log2_gain", "lowest"])
+    best = law.lowest(drawn, over="log2_gain")
+    assert best["optimum"].tolist() == [0, -1]
+    assert best["flag"].tolist() == ["", "edge"]
+
+
 def test_a_band_is_infinite_where_one_seed_diverged() -> None:
     runs = sweep({(4, 1): curve(-3.0), (4, 2): [*curve(-3.0)[:8], math.inf]})
     last = law.bands(runs, ["depth"]).iloc[-1]
@@ -251,6 +262,7 @@ def test_a_band_is_infinite_where_one_seed_diverged() -> None:
 def test_a_network_that_stays_at_chance_has_no_optimum() -> None:
     rates = np.arange(-4, 5)
     table = pd.DataFrame({"depth": 4, "seed": 1, "log2_lr": rates, "loss": 2.4 + 0.01 * rates**2})
+    table = table.assign(block_depth=1, gain=1.0)
     (row,) = law.optima(table, ["depth"], "loss", chance=2.3).to_dict("records")
     assert row["flag"] == "lost"
     (row,) = law.optima(table, ["depth"], "loss", chance=2.5).to_dict("records")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from fathom.net.layers import nonlinearity
-from fathom.phi import PHI, kappa
+from fathom.phi import PHI, coherence, kappa, phi
 
 Z = np.array([-3.0, -1.2, -0.4, -0.1, 0.1, 0.3, 1.1, 2.7])
 EVERY = pytest.mark.parametrize("name", list(PHI))
@@ -42,3 +42,15 @@ def test_kappa_agrees_with_samples(name: str) -> None:
     slope = PHI[name].df(np.random.default_rng(1).standard_normal(400_000))
     sampled = np.mean(slope**4) / np.mean(slope**2) ** 2
     assert kappa(name) == pytest.approx(sampled, rel=0.01)
+
+
+@pytest.mark.parametrize("left", [1.0, 0.5, 0.1, 0.0, -0.25, -0.75, -1.0])
+def test_coherence_is_the_squared_mean_of_sampled_slopes_over_their_mean_square(
+    left: float,
+) -> None:
+    slope = phi(f"kink({left})").df(np.random.default_rng(2).standard_normal(400_000))
+    assert coherence(left) == pytest.approx(slope.mean() ** 2 / np.mean(slope**2), abs=0.004)
+
+
+def test_coherence_falls_from_linear_to_abs_and_is_a_half_for_relu() -> None:
+    assert [coherence(left) for left in (1.0, 0.0, -1.0)] == [1.0, 0.5, 0.0]

@@ -69,7 +69,7 @@ def test_under_autograd_sizes_that_are_no_multiple_of_16_go_one_by_one(
         runs = make_runs(**{"width": width, "batch": batch, "seed": [1, 2], **changes})
         return [len(one) for one in stacked(runs, measure, PLENTY)]
 
-    for changes in ({"phi": "tanh"}, {"norm": "layer"}):
+    for changes in ({"phi": "tanh"}, {"phi": "gelu", "norm": "layer"}):
         assert sizes(**changes) == [1, 1]
         assert sizes(**changes, width=32, batch=32) == [2]
     assert sizes() == [2]

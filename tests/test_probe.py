@@ -7,14 +7,21 @@ from conftest import MakeRuns
 from fathom.law import chain_constant, finite_depth
 from fathom.net import probe
 from fathom.net.data import gaussian, task
+from fathom.net.scales import coordinates, diversity
 from fathom.net.stack import stack
 from fathom.net.train import train
-from fathom.spec import Run
+from fathom.spec import Refused, Run
 
 DEPTHS = (8, 32, 128)
 WIDTHS = (32, 128, 512)
 # Three steps of Adam at a small rate, away from the base size in width and depth.
-SMALL: dict[str, Any] = {"kind": "adam", "log2_lr": -12, "base_depth": 1, "seed": [1, 2, 3]}
+SMALL: dict[str, Any] = {
+    "kind": "adam",
+    "log2_lr": -12,
+    "base_depth": 1,
+    "seed": [1, 2, 3],
+    "steps": 3,
+}
 
 
 def moves(make_runs: MakeRuns, along: str, sizes: tuple[int, ...], **changes: Any) -> list[float]:
@@ -22,7 +29,7 @@ def moves(make_runs: MakeRuns, along: str, sizes: tuple[int, ...], **changes: An
     found = []
     for size in sizes:
         runs = make_runs(**{**SMALL, "width": 32, **changes, along: size})
-        found.append(float(probe.coordinates(runs, [3])["unit_change"].mean()))
+        found.append(float(np.mean([row["stream_move"] for row in coordinates(runs)])))
     return found
 
 
@@ -70,11 +77,43 @@ def test_coordinates_grow_with_width_under_sp(make_runs: MakeRuns) -> None:
     assert found[2] > 2 * found[1]
 
 
-def test_before_the_first_step_nothing_has_moved(make_runs: MakeRuns) -> None:
-    rows = probe.coordinates(make_runs(seed=[1, 2]), [0, 1])
-    assert list(rows["step"]) == [0, 0, 1, 1]
-    assert ((rows["unit_change"] == 0) == (rows["step"] == 0)).all()
-    assert (rows[["unit", "output"]] > 0).all(axis=None)
+def test_at_a_rate_of_nothing_nothing_moves(make_runs: MakeRuns) -> None:
+    (row,) = coordinates(make_runs(kind="adam", log2_lr=-120, center=True))
+    assert max(row[name] for name in ("stream_move", "output_move", "hidden_move", "rest")) < 1e-6
+    assert min(row[name] for name in ("stream_init", "hidden_init")) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("phi", "ratio"), [("linear", 1.0), ("kink(0.1)", 0.599), ("relu", 0.5), ("abs", 0.0)]
+)
+def test_neighbouring_gradients_are_as_alike_as_theory_says(
+    make_runs: MakeRuns, phi: str, ratio: float
+) -> None:
+    # mu^2 / (mu^2 + nu^2) for phi = mu z + nu |z|
+    size = {"width": 256, "depth": 32, "base_width": 256, "base_depth": 4, "gain": 0.5}
+    runs = make_runs(**size, phi=phi, center=True, kind="adam", log2_lr=-12, steps=1, seed=[1, 2])
+    found = np.mean([row["decorrelation"] for row in coordinates(runs)])
+    assert found == pytest.approx(ratio, abs=0.06)
+
+
+def test_the_stream_is_rougher_under_depth_mup_than_at_the_ode_point(make_runs: MakeRuns) -> None:
+    size = {"width": 64, "base_width": 64, "depth": 256, "base_depth": 4, "center": True}
+    size |= {"kind": "adam", "log2_lr": -8, "batch": 32, "steps": 10, "train_ends": False}
+    rough, smooth = (diversity(make_runs(**size, rules=one))[0] for one in ("depth_mup", "ode"))
+    assert 0.42 < rough["slope"] < 0.56
+    assert smooth["slope"] > 0.6
+    for row in (rough, smooth):
+        assert 0.4 < row["slope_init"] < 0.6
+        gaps = np.array([row[f"gap_{j}"] for j in range(4, 9)])
+        assert np.isnan(row["gap_9"]) and (np.diff(gaps) < 0).all()
+        fit = np.polyfit(-np.arange(4, 9), np.log2(gaps), 1)[0]
+        assert row["slope"] == pytest.approx(fit, rel=1e-6)
+
+
+@pytest.mark.parametrize("depth", [16, 48])
+def test_diversity_refuses_depths_it_cannot_cut(make_runs: MakeRuns, depth: int) -> None:
+    with pytest.raises(Refused, match=f"depth {depth}: .*32, 64"):
+        diversity(make_runs(depth=depth))
 
 
 def one_real_step(run: Run) -> dict[str, float]:

@@ -108,7 +108,7 @@ def test_a_run_named_twice_in_one_grid_is_refused() -> None:
         ("net.center", 1, ".net.center:", "true or false"),
         ("net.gain", 0, ".net.gain:", "a finite number above 0"),
         ("net.family", "resmpl", ".net.family:", "one of mlp, resmlp; did you mean resmlp?"),
-        ("net.phi", "rleu", ".net.phi:", "linear, relu, abs, tanh; did you mean relu?"),
+        ("net.phi", "rleu", ".net.phi:", "linear, relu, abs, tanh, gelu, kink(s); did you mean relu?"),
         ("net.order", "mid", ".net.order:", "post, pre"),
         ("net", "resmlp", ".net:", "give a mapping with family, width"),
         ("rules", "depthmup", ".rules:", "did you mean depth_mup?"),
@@ -228,7 +228,10 @@ def test_the_words_of_spec_are_those_of_the_registries(make_runs: MakeRuns) -> N
     assert set(spec.DERIVED) == set(law.DERIVED)
     assert set(spec.PREDICTIONS) == set(law.PREDICTIONS)
     losses = train.summary(train.train(make_runs()))[0]
-    assert (*losses, *probe.one_step(make_runs())[0]) == spec.METRICS
+    assert tuple(losses) == spec.MEASURED["train"]
+    for measure in spec.MEASURES:
+        found = probe.measured(make_runs(depth=32), measure)[0]
+        assert tuple(found) == spec.MEASURED[measure]
 
 
 def test_every_allowed_word_leads_somewhere(make_runs: MakeRuns) -> None:

@@ -152,6 +152,8 @@ def do(words: list[str]) -> None:
     from fathom import book, replicate
 
     first, name = words[0], words[1] if len(words) > 1 else None
+    if len(words) > 2:
+        raise Refused(f"{' '.join(words)}: {first} takes one name, found {len(words) - 1}")
     if first in ENGINES:
         if name is None:
             raise Refused(f"{first}: name an entry: {', '.join(store.params().get(first) or {})}")

@@ -1,16 +1,21 @@
 """Nonlinearities: the function, its derivative, and the constants theory needs of it.
 
 Networks apply the function of the same name in torch; theory uses the definitions here.
-A test compares the two.
+A test compares the two. Besides the names in PHI there is `kink(s)`, which has slope s
+left of 0 and 1 right of it: kink(0) is ReLU, kink(-1) abs, kink(0.1) a leaky ReLU.
 """
 
+import re
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 Array = NDArray[np.float64]
+SQRT_2_PI = np.sqrt(2 * np.pi)
 
 
 class Phi(NamedTuple):
@@ -29,7 +34,7 @@ def _mean(f: Callable[[Array], Array]) -> float:
     """E f(z) for z ~ N(0, 1), by quadrature on each side of the kink at 0."""
     nodes, weights = np.polynomial.legendre.leggauss(200)
     half = 6 * (nodes + 1)
-    density = np.exp(-(half**2) / 2) / np.sqrt(2 * np.pi)
+    density = np.exp(-(half**2) / 2) / SQRT_2_PI
     return float(np.sum(6 * weights * density * (f(half) + f(-half))))
 
 
@@ -42,12 +47,40 @@ PHI: dict[str, Phi] = {
     "relu": _phi(lambda z: np.maximum(z, 0), lambda z: np.heaviside(z, 0)),
     "abs": _phi(np.abs, np.sign),
     "tanh": _phi(np.tanh, lambda z: 1 / np.cosh(z) ** 2),
+    "gelu": _phi(lambda z: z * ndtr(z), lambda z: ndtr(z) + z * np.exp(-(z**2) / 2) / SQRT_2_PI),
 }
+KINK = re.compile(r"kink\((-?\d+(?:\.\d+)?)\)")
+LEFT = {"linear": 1.0, "relu": 0.0, "abs": -1.0}
+
+
+def left_slope(name: str) -> float | None:
+    """The slope left of 0 of a nonlinearity with slope 1 right of it; None for others."""
+    kink = KINK.fullmatch(name)
+    return float(kink[1]) if kink else LEFT.get(name)
+
+
+@cache
+def phi(name: str) -> Phi:
+    """The nonlinearity of a name in PHI, or a kink; raises KeyError for any other name."""
+    left = left_slope(name)
+    if name in PHI or left is None:
+        return PHI[name]
+    return _phi(lambda z: np.where(z > 0, z, left * z), lambda z: np.where(z > 0, 1.0, left))
+
+
+def coherence(left: float) -> float:
+    """How alike the gradients on two independent pre-activations stay when the gradients on
+    their streams are the same: (E phi')^2 / E phi'^2 for a kink of slope `left` left of 0. With
+    phi(z) = mu z + nu |z| it is mu^2 / (mu^2 + nu^2), mu = (1 + left) / 2, nu = (1 - left) / 2:
+    linear 1, ReLU 1/2, abs 0. Source: derived for Tensor Programs VI, section 6, which argues
+    for abs without a formula."""
+    odd, even = (1 + left) / 2, (1 - left) / 2
+    return odd**2 / (odd**2 + even**2)
 
 
 def kappa(name: str) -> float:
     """E phi'(z)^4 / (E phi'(z)^2)^2 for z ~ N(0, 1): how fast the spectrum of a chain's
     Jacobian spreads with every layer (linear 1, abs 1, ReLU 2). Source: the finite-depth
     derivation for arXiv 2305.07810 and 2602.07494."""
-    df = PHI[name].df
+    df = phi(name).df
     return _mean(lambda z: df(z) ** 4) / _mean(lambda z: df(z) ** 2) ** 2

@@ -6,15 +6,27 @@ dashed. Bands and bars come from `law`. Sizes are final: inches on paper, points
 """
 
 from fathom.draw.figures import Paper, effective_depth, losses, transfer
+from fathom.draw.kinks import kinks
+from fathom.draw.planes import Maps, heat_maps, phase_plane, phases
+from fathom.draw.powers import Look, Panel, panels, power_lines
 from fathom.draw.style import Picture, depth_colour, in_words, picture
 
 __all__ = [
+    "Look",
+    "Maps",
+    "Panel",
     "Paper",
     "Picture",
     "depth_colour",
     "effective_depth",
+    "heat_maps",
     "in_words",
+    "kinks",
     "losses",
+    "panels",
+    "phase_plane",
+    "phases",
     "picture",
+    "power_lines",
     "transfer",
 ]

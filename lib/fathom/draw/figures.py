@@ -44,45 +44,62 @@ def transfer(
     paper: Paper | None = None,
     x: str = "depth",
     beside: pd.DataFrame | None = None,
+    by: str = "rules",
+    over: str = "log2_lr",
+    axis: str = BASE_RATE,
+    apart: bool = False,
+    reached: Sequence[pd.DataFrame] = (),
 ) -> Figure:
     """The transfer plot: a column per parametrization; above, log loss against the rate with
     optima marked and joined; below, the optimum against a size with its drift in words; the
     paper's own curves, where known, at the foot.
 
-    `curves`, `best` and `drifts` hold a column or key `rules`; `beside` are optima
-    measured elsewhere for the last column, drawn hollow in its lower panel."""
+    `curves`, `best` and `drifts` hold a column or key `rules`, or what else the columns are
+    (`by`); `over` and `axis` are what was swept, column and name; `apart` gives every column a
+    scale of loss of its own. `beside` are optima measured elsewhere for the last column, drawn
+    hollow in its lower panel; `reached` are best losses, ours and the paper's, drawn against
+    depth in a further column, a line per `by`."""
     heights = [2.0, 1.0, 1.35][: 3 if paper else 2]
     figure = Figure(figsize=(PAGE, 4.5 if paper else 3.5), layout="constrained")
+    across = len(columns) + bool(reached)
+    sharey = "none" if apart else "row"
     grid = figure.subplots(
-        len(heights), len(columns), squeeze=False, height_ratios=heights, sharey="row"
+        len(heights), across, squeeze=False, height_ratios=heights, sharey=sharey
     )
     for column, rules in enumerate(columns):
         upper, lower = grid[0][column], grid[1][column]
-        mine, optima = _of(curves, rules), _of(best, rules)
-        rate_curves(upper, mine, optima, top=top)
+        mine, optima = _of(curves, rules, by), _of(best, rules, by)
+        rate_curves(upper, mine, optima, top=top, over=over)
         upper.set_title(TITLES.get(rules, rules))
-        upper.set_xlabel(BASE_RATE)
+        upper.set_xlabel(axis)
         strip(lower, optima, x=x)
-        lower.set_title(_drift(drifts[rules], optima, x), fontsize=7.5, color="0.25")
+        said = _drift(drifts[rules], optima, x, "\n" if len(columns) > 3 else ", ")
+        lower.set_title(said, fontsize=7.5, color="0.25")
         lower.set_xlabel(x)
-        if paper:
-            foot = grid[2][column]
-            rate_curves(
-                foot, _of(paper.curves, rules), _of(paper.best, rules), top=paper.top, hollow=True
-            )
+        if paper and rules in set(paper.curves[by]):
+            foot, own = grid[2][column], _of(paper.curves, rules, by)
+            lowest = _of(paper.best, rules, by)
+            rate_curves(foot, own, lowest, top=paper.top, hollow=True, over=over)
             foot.set_xlabel(paper.axis)
+        elif paper:
+            grid[2][column].set_visible(False)
     if beside is not None:
         strip(grid[1][-1], beside, hollow=True)
         grid[1][-1].set_xlabel("depth (hollow: a conv net of a follow-up)")
-    _share(grid[0], curves, top)
+    rows, alone = [row[: len(columns)] for row in grid], columns if apart else ()
+    _share(rows[0], curves, top, by, alone)
+    if beside is None:
+        _level(rows[1])
     grid[0][0].set_ylabel(f"log loss, {loss}")
     grid[1][0].set_ylabel("optimum, drift in\noctaves/doubling")
     depths = set(curves["depth"])
     if paper:
-        _share(grid[2], paper.curves, paper.top)
+        _share(rows[2], paper.curves, paper.top, by, alone)
         grid[2][0].set_ylabel("log loss")
-        _overhang(grid[2], paper.caption)
+        _overhang(rows[2], paper.caption)
         depths |= set(paper.curves["depth"])
+    if reached:
+        _reached([row[-1] for row in grid], reached, by)
     widths = sorted(curves["width"].unique()) if "width" in curves else []
     keys = size_handles(sorted(depths), widths)
     figure.legend(
@@ -98,14 +115,28 @@ def transfer(
     return figure
 
 
-def _drift(found: Found, optima: pd.DataFrame, x: str) -> str:
+def _reached(column: Sequence[Axes], tables: Sequence[pd.DataFrame], by: str) -> None:
+    """Best losses against depth beside the curves they come from: ours above, the paper's own
+    at the foot; the panel between stays empty."""
+    for axes, best in zip((column[0], column[-1]), tables, strict=False):
+        low, high = axes.get_ylim()
+        depth_losses(axes, best, hollow=axes is column[-1], by=by)
+        axes.set_xlabel("depth")
+        axes.set_ylim(min(low, best["log_loss"].min() - 0.1 * (high - low)), high)
+    column[0].set_title("best loss")
+    column[1].set_visible(False)
+
+
+def _drift(found: Found, optima: pd.DataFrame, x: str, then: str = ", ") -> str:
     """A drift in words, with the sizes whose optima it rests on."""
     sizes = optima.loc[~optima["flag"].isin(UNSURE), x]
-    return f"{in_words(found, unit='')}, {sizes.min()}–{sizes.max()}" if len(sizes) else ""
+    if (optima["flag"] == "lost").all():
+        return "no loss below chance"
+    return f"{in_words(found, unit='')}{then}{sizes.min()}–{sizes.max()}" if len(sizes) else ""
 
 
-def _of(table: pd.DataFrame, rules: str) -> pd.DataFrame:
-    return table[table["rules"] == rules]
+def _of(table: pd.DataFrame, rules: str, by: str = "rules") -> pd.DataFrame:
+    return table[table[by] == rules]
 
 
 def _overhang(row: Sequence[Axes], words: str) -> None:
@@ -125,12 +156,29 @@ def _overhang(row: Sequence[Axes], words: str) -> None:
     )
 
 
-def _share(row: Sequence[Axes], curves: pd.DataFrame, top: float) -> None:
-    """The same axes for a row of panels: all rates, and losses from the lowest to `top`."""
-    ends = [axes.get_xlim() for axes in row]
-    shown = curves.loc[curves["log_loss"] < top, "log_loss"]
-    low = shown.min() if len(shown) else top - 1
+def _level(row: Sequence[Axes]) -> None:
+    """The same axes for a row of strips, so that slopes can be compared."""
+    ends, sizes = [axes.get_ylim() for axes in row], [axes.get_xlim() for axes in row]
     for axes in row:
+        axes.set_ylim(min(low for low, _ in ends), max(high for _, high in ends))
+        axes.set_xlim(min(left for left, _ in sizes), max(right for _, right in sizes))
+
+
+def _share(
+    row: Sequence[Axes],
+    curves: pd.DataFrame,
+    top: float,
+    by: str = "rules",
+    alone: Sequence[str] = (),
+) -> None:
+    """The same axes for a row of panels: all rates, and losses from the lowest to `top`; where
+    `alone` names the panels (values of `by`), from the lowest of every panel's own."""
+    row = [axes for axes in row if axes.get_visible()]
+    ends = [axes.get_xlim() for axes in row]
+    own = [_of(curves, name, by) for name in alone] or [curves] * len(row)
+    for axes, table in zip(row, own, strict=True):
+        shown = table.loc[table["log_loss"] < top, "log_loss"]
+        low = shown.min() if len(shown) else top - 1
         axes.set_xlim(min(left for left, _ in ends), max(right for _, right in ends))
         axes.set_ylim(low - 0.08 * (top - low), top)
 

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from fathom.draw.style import (
+    KIND_NAMES,
+    KINDS,
     LINES,
-    PHI,
-    PHI_NAMES,
     Found,
     depth_colour,
     powers_of_two,
@@ -19,15 +19,22 @@ from fathom.draw.style import (
 )
 
 THIN, THICK = 0.7, 1.2
+CLOSE = 0.15
 UNSURE = ("edge", "lost", "failed", "capped")
 
 
 @styled
 def rate_curves(
-    axes: Axes, curves: pd.DataFrame, best: pd.DataFrame, *, top: float, hollow: bool = False
+    axes: Axes,
+    curves: pd.DataFrame,
+    best: pd.DataFrame,
+    *,
+    top: float,
+    hollow: bool = False,
+    over: str = "log2_lr",
 ) -> None:
-    """Log loss against the base rate, one curve per depth (and width), the optima marked and
-    joined by a thin line: upright where the rate transfers.
+    """Log loss against the base rate, or what else was swept (`over`), one curve per depth (and
+    width), the optima marked and joined by a thin line: upright where the rate transfers.
 
     `curves` as made by law.bands and `best` by law.summary, with columns depth and perhaps
     width. Where a curve leaves the panel at `top`, on either side, it breaks off in a small
@@ -36,10 +43,10 @@ def rate_curves(
     paper's own values."""
     sizes = ["width", "depth"] if "width" in curves else ["depth"]
     for _, curve in curves.groupby(sizes):
-        curve = curve.sort_values("log2_lr")
+        curve = curve.sort_values(over)
         colour, line = _look(curve.iloc[0])
         seen = curve["log_loss"].where(curve["log_loss"] <= top)
-        rates, thin = curve["log2_lr"], hollow or line != "-"
+        rates, thin = curve[over], hollow or line != "-"
         width = THIN if thin else THICK
         axes.plot(rates, seen, color=colour, linestyle=line, linewidth=width)
         if not thin:
@@ -113,11 +120,19 @@ def _log2(sizes: Iterable[float]) -> list[float]:
     return [math.log2(size) for size in sizes]
 
 
+def _span(values: pd.Series) -> float:
+    return float(values.max() - values.min())
+
+
 @styled
-def depth_losses(axes: Axes, best: pd.DataFrame, *, hollow: bool = False) -> None:
-    """The best log loss against depth, one line per nonlinearity, named at its end."""
-    for phi, line in best.groupby("phi"):
-        line, colour = line.sort_values("depth"), PHI[str(phi)]
+def depth_losses(axes: Axes, best: pd.DataFrame, *, hollow: bool = False, by: str = "phi") -> None:
+    """The best log loss against depth, one line per nonlinearity (or per value of another
+    column, `by`), named at its end; of two close together the upper name gives way."""
+    ends = best[best["depth"] == best["depth"].max()].set_index(by)["log_loss"].sort_values()
+    close = len(ends) == 2 and ends.iloc[1] - ends.iloc[0] < CLOSE * _span(best["log_loss"])
+    places = dict(zip(ends.index, ["center", "bottom"], strict=True)) if close else {}
+    for kind, line in best.groupby(by):
+        line, colour = line.sort_values("depth"), KINDS[str(kind)]
         depths = _log2(line["depth"])
         axes.plot(
             depths,
@@ -133,12 +148,12 @@ def depth_losses(axes: Axes, best: pd.DataFrame, *, hollow: bool = False) -> Non
                 depths, line["loss_low"], line["loss_high"], color=colour, alpha=0.2, linewidth=0
             )
         axes.annotate(
-            PHI_NAMES[str(phi)],
+            KIND_NAMES[str(kind)],
             (depths[-1], line["log_loss"].iloc[-1]),
             xytext=(5, 0),
             textcoords="offset points",
             color=colour,
-            va="center",
+            va=places.get(kind, "center"),
         )
     powers_of_two(axes.xaxis)
     axes.margins(x=0.18)

@@ -20,9 +20,24 @@ TITLES = {
     "ode": "ODE: branch 1/L",
     "depth_mup": "Depth-μP: branch 1/√L",
     "am_mup": "variance form: weights/√L",
+    "alpha(0.75, 0.25)": "between: 1/L⁰·⁷⁵",
+    "post": "ReLU after the matrix",
+    "pre": "ReLU before the matrix",
+    "none": "abs, no norm",
+    "layer": "abs behind a layer norm",
+    "early": "first fifth of the steps",
+    "late": "last fifth of the steps",
 }
-PHI = {"relu": "#0072B2", "abs": "#D55E00", "tanh": "#009E73", "linear": "#666666"}
-PHI_NAMES = {"relu": "ReLU", "abs": "abs", "tanh": "tanh", "linear": "linear"}
+PHI = {
+    "relu": "#0072B2",
+    "abs": "#D55E00",
+    "tanh": "#009E73",
+    "gelu": "#AA4499",
+    "linear": "#666666",
+}
+PHI_NAMES = {"relu": "ReLU", "abs": "abs", "tanh": "tanh", "gelu": "GELU", "linear": "linear"}
+KINDS = {**PHI, "post": "#0072B2", "pre": "#56B4E9", "none": "#D55E00", "layer": "#882255"}
+KIND_NAMES = {**PHI_NAMES, "post": "after", "pre": "before", "none": "no norm", "layer": "norm"}
 LINES: dict[int, Any] = {
     32: (0, (1, 1.2)),
     64: "-",

@@ -16,7 +16,7 @@ from fathom.law.formula import (
     formula,
     formula_exponent,
 )
-from fathom.law.interval import Interval, interval, where
+from fathom.law.interval import Interval, interval, together, where
 from fathom.law.measures import (
     MEASURES,
     UNUSABLE,
@@ -27,7 +27,17 @@ from fathom.law.measures import (
     worst_gap,
     worst_ratio,
 )
-from fathom.law.optima import bands, loss_at, one_step_optima, optima, summary, transfer
+from fathom.law.optima import (
+    bands,
+    loss_at,
+    lowest,
+    one_step_optima,
+    optima,
+    sized,
+    summary,
+    transfer,
+)
+from fathom.law.powers import distances, each, guides, phases, sizes, tuned
 
 DERIVED: dict[str, Callable[..., pd.DataFrame]] = {
     "optima": optima,
@@ -43,19 +53,28 @@ __all__ = [
     "Interval",
     "bands",
     "chain_constant",
+    "distances",
+    "each",
     "finite_depth",
     "formula",
     "formula_exponent",
+    "guides",
     "interval",
     "loss_at",
+    "lowest",
     "mean_regret",
     "one_step_optima",
     "optima",
+    "phases",
     "regret_gap",
+    "sized",
+    "sizes",
     "slope",
     "slopes",
     "summary",
+    "together",
     "transfer",
+    "tuned",
     "where",
     "worst_gap",
     "worst_ratio",

@@ -35,6 +35,11 @@ def interval(samples: Sequence[float] | Array) -> Interval:
     return Interval(mean, mean - float(half), mean + float(half), len(found))
 
 
+def together(tables: Mapping[str, pd.DataFrame], column: str) -> pd.DataFrame:
+    """Tables one under the other, with a column that says which of them a row is from."""
+    return pd.concat([one.assign(**{column: name}) for name, one in tables.items()])
+
+
 def where(table: pd.DataFrame, given: Mapping[str, Any]) -> pd.DataFrame:
     """The rows whose columns have the given value, or one of a list of values."""
     for column, value in given.items():

@@ -13,12 +13,15 @@ from fathom.law.interval import Interval, interval, where
 UNUSABLE = ("edge", "lost", "failed")
 
 
-def slope(table: pd.DataFrame, *, along: str, given: Mapping[str, Any]) -> Interval:
+def slope(
+    table: pd.DataFrame, *, along: str, given: Mapping[str, Any], shift: float = 0.0
+) -> Interval:
     """Octaves the optimum moves per doubling of a size: the exponent of a power law.
 
-    Least squares over the usable sizes, seed by seed; NaN with fewer than three sizes."""
+    Least squares over the usable sizes, seed by seed; NaN with fewer than three sizes. Where
+    an axis is another's with a power of the size on it, `shift` adds that power."""
     rows = where(table, given)
-    return interval([_slope(one, along) for _, one in rows.groupby("seed")])
+    return interval([_slope(one, along) + shift for _, one in rows.groupby("seed")])
 
 
 def slopes(best: pd.DataFrame, by: str, *, along: str) -> dict[str, Interval]:
@@ -65,7 +68,7 @@ def worst_gap(
     largest: below zero means that the first is better at every depth. The depth is the one whose
     interval reaches highest. NaN where a depth lacks a usable optimum on either side."""
     rows, cell = where(table, given), ["depth", "seed"]
-    rows = rows.assign(log_loss=rows["log_loss"].mask(rows["flag"].isin(UNUSABLE)))
+    rows = _usable(rows)
     sides = [where(rows, side).set_index(cell)["log_loss"] for side in (first, second)]
     gap = (sides[0] - sides[1]).groupby("depth")
     found = [interval(one.to_numpy(float)) for _, one in gap]
@@ -85,10 +88,123 @@ def worst_ratio(
     return Interval(2**log2.value, 2**log2.low, 2**log2.high, log2.seeds)
 
 
+def growth(
+    table: pd.DataFrame, *, of: str, given: Mapping[str, Any], along: str = "depth"
+) -> Interval:
+    """The exponent of a measured column in a size: least squares in logarithms, seed by seed."""
+    found = []
+    for _, one in where(table, given).groupby("seed"):
+        size, value = np.log2(one[along].to_numpy(float)), np.log2(one[of].to_numpy(float))
+        found.append(float(np.polyfit(size, value, 1)[0]) if np.isfinite(value).all() else math.inf)
+    return interval(found)
+
+
+def trend(
+    table: pd.DataFrame, *, of: str, given: Mapping[str, Any], along: str = "depth"
+) -> Interval:
+    """How much a measured column changes per doubling of a size, seed by seed."""
+    rows = where(table, given).groupby("seed")
+    return interval(
+        [float(np.polyfit(np.log2(one[along]), one[of].to_numpy(float), 1)[0]) for _, one in rows]
+    )
+
+
+def level(table: pd.DataFrame, *, of: str, given: Mapping[str, Any]) -> Interval:
+    """A measured column, averaged over the rows of a seed."""
+    rows = where(table, given).groupby("seed")[of]
+    return interval([float(np.mean(one.to_numpy(float))) for _, one in rows])
+
+
+def level_gap(
+    table: pd.DataFrame,
+    *,
+    of: str,
+    first: Mapping[str, Any],
+    second: Mapping[str, Any],
+    given: Mapping[str, Any],
+) -> Interval:
+    """A measured column of one kind of run minus that of another, paired by seed."""
+    rows = where(table, given)
+    sides = [where(rows, side).groupby("seed")[of].mean() for side in (first, second)]
+    return interval((sides[0] - sides[1]).to_numpy(float))
+
+
+def deeper(table: pd.DataFrame, *, given: Mapping[str, Any]) -> Interval:
+    """Best log loss at a depth minus that at the next smaller one, at the step where the
+    interval reaches highest: below zero means that every step deeper helps. NaN where a
+    depth lacks a usable optimum."""
+    losses = _usable(where(table, given)).pivot(index="seed", columns="depth", values="log_loss")
+    steps = losses.diff(axis=1).iloc[:, 1:]
+    found = [interval(steps[depth].tolist()) for depth in steps]
+    unknown = [one for one in found if math.isnan(one.value)]
+    return unknown[0] if unknown else max(found, key=lambda one: one.high)
+
+
+def ridge(table: pd.DataFrame, *, given: Mapping[str, Any]) -> Interval:
+    """The slope of the ridge in the plane of rate (across) and multiplier (up): octaves of
+    log2_gain per octave of the optimal rate, over the multipliers with a usable optimum, seed
+    by seed; NaN with fewer than three. The rate is regressed on the multiplier, which is
+    exact, and the slope inverted. Source: Tensor Programs VI, Figure 7."""
+    return interval([_ridge(one) for _, one in where(table, given).groupby("seed")])
+
+
+def ridge_gap(
+    table: pd.DataFrame,
+    *,
+    first: Mapping[str, Any],
+    second: Mapping[str, Any],
+    given: Mapping[str, Any],
+) -> Interval:
+    """The slope of one ridge minus that of another, paired by seed."""
+    rows = where(table, given)
+    sides = [
+        pd.Series({seed: _ridge(one) for seed, one in where(rows, side).groupby("seed")})
+        for side in (first, second)
+    ]
+    return interval((sides[0] - sides[1]).tolist())
+
+
+def _ridge(rows: pd.DataFrame) -> float:
+    rows = rows[~rows["flag"].isin(UNUSABLE)]
+    if len(rows) < 3:
+        return math.nan
+    return float(1 / np.polyfit(rows["log2_gain"], rows["optimum"], 1)[0])
+
+
+def tuned_gap(
+    table: pd.DataFrame,
+    *,
+    first: Mapping[str, Any],
+    second: Mapping[str, Any],
+    given: Mapping[str, Any],
+    along: str = "layers",
+) -> Interval:
+    """Best log loss over rates and multipliers of one kind of run minus that of another, at
+    the size where the interval reaches highest: below zero means better at every size."""
+    rows = where(table, given)
+    best = [
+        where(rows, side).groupby([along, "seed"])["log_loss"].min() for side in (first, second)
+    ]
+    found = [interval(one.to_numpy(float)) for _, one in (best[0] - best[1]).groupby(along)]
+    return max(found, key=lambda one: one.high)
+
+
+def _usable(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(log_loss=rows["log_loss"].mask(rows["flag"].isin(UNUSABLE)))
+
+
 MEASURES: dict[str, Callable[..., Interval]] = {
     "slope": slope,
     "mean_regret": mean_regret,
     "regret_gap": regret_gap,
     "worst_gap": worst_gap,
     "worst_ratio": worst_ratio,
+    "growth": growth,
+    "trend": trend,
+    "level": level,
+    "level_gap": level_gap,
+    "deeper": deeper,
+    "ridge": ridge,
+    "ridge_gap": ridge_gap,
+    "tuned_gap": tuned_gap,
 }

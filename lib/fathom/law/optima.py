@@ -17,8 +17,10 @@ def optima(
     by: Sequence[str],
     metric: str = "loss_mean",
     chance: float = math.inf,
+    over: str = "log2_lr",
 ) -> pd.DataFrame:
-    """The best rate of every cell (a choice of the columns `by`) and seed.
+    """The best rate of every cell (a choice of the columns `by`) and seed, or the best of
+    another column that was swept (`over`).
 
     Columns: by, seed, optimum (a parabola in log loss through the best rate and its
     neighbours), log_loss there, flag. Flags: cliff, a neighbour diverged and the optimum
@@ -28,23 +30,31 @@ def optima(
     three.
     """
     rows = []
-    for cell, group in runs.groupby([*by, "seed"], sort=True):
-        rate, loss = _curve(group, metric)
+    for cell, group in sized(runs).groupby([*by, "seed"], sort=True):
+        rate, loss = _curve(group, metric, over)
         best, log_loss, flag = _optimum(rate, loss)
         flag = "lost" if math.log(chance) <= log_loss < math.inf else flag
-        named = dict(zip([*by, "seed"], _as_tuple(cell), strict=True))
+        named = dict(zip([*by, "seed"], as_tuple(cell), strict=True))
         rows.append({**named, "optimum": best, "log_loss": log_loss, "flag": flag})
     return pd.DataFrame(rows)
 
 
-def _as_tuple(cell: Hashable) -> tuple[Hashable, ...]:
+def sized(runs: pd.DataFrame) -> pd.DataFrame:
+    """The table with what can be counted from its columns: layers, the matrices of all
+    blocks, and log2_gain."""
+    layers, log2_gain = runs["depth"] * runs["block_depth"], np.log2(runs["gain"])
+    return runs.assign(layers=layers, log2_gain=log2_gain.round(4))
+
+
+def as_tuple(cell: Hashable) -> tuple[Hashable, ...]:
+    """The values that name a group of a table, one column or several alike."""
     return cell if isinstance(cell, tuple) else (cell,)
 
 
-def _curve(group: pd.DataFrame, metric: str) -> tuple[Array, Array]:
+def _curve(group: pd.DataFrame, metric: str, over: str = "log2_lr") -> tuple[Array, Array]:
     """Rates in order and the log losses at them; one run at every rate, or it is no curve."""
-    group = group.sort_values("log2_lr")
-    rate = group["log2_lr"].to_numpy(float)
+    group = group.sort_values(over)
+    rate = group[over].to_numpy(float)
     if (np.diff(rate) <= 0).any():
         raise LookupError("a cell has two runs at one rate: name another column in by")
     with np.errstate(divide="ignore"):
@@ -81,20 +91,26 @@ def loss_at(rate: Array, loss: Array, wanted: float) -> float:
     return float(np.polyval(np.polyfit(rate[i - 1 : i + 2], loss[i - 1 : i + 2], 2), wanted))
 
 
-def bands(runs: pd.DataFrame, by: Sequence[str], metric: str = "loss_mean") -> pd.DataFrame:
-    """Curves for drawing: mean log loss over seeds at every rate of every cell, with the
-    5-95 % bootstrap of that mean (fixed resamples); inf where a seed diverged.
+def bands(
+    runs: pd.DataFrame,
+    by: Sequence[str],
+    metric: str = "loss_mean",
+    over: str = "log2_lr",
+) -> pd.DataFrame:
+    """Curves for drawing: mean log loss over seeds at every rate (or what else was swept,
+    `over`) of every cell, with the 5-95 % bootstrap of that mean (fixed resamples); inf where a
+    seed diverged.
 
-    Columns: by, log2_lr, log_loss, low, high."""
+    Columns: by, over, log_loss, low, high."""
     draws = np.random.default_rng(2602_07494)
     rows = []
-    for cell, group in runs.groupby([*by, "log2_lr"], sort=True):
+    for cell, group in runs.groupby([*by, over], sort=True):
         with np.errstate(divide="ignore"):
             loss = np.log(group.sort_values("seed")[metric].to_numpy(float))
         resampled = loss[draws.integers(0, len(loss), (1000, len(loss)))].mean(axis=1)
         finite = bool(np.isfinite(loss).all())
         low, high = np.quantile(resampled, [0.05, 0.95]) if finite else (math.inf, math.inf)
-        named = dict(zip([*by, "log2_lr"], _as_tuple(cell), strict=True))
+        named = dict(zip([*by, over], as_tuple(cell), strict=True))
         rows.append({**named, "log_loss": loss.mean(), "low": low, "high": high})
     return pd.DataFrame(rows)
 
@@ -109,11 +125,21 @@ def summary(best: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
             interval(group["optimum"].to_numpy(float)),
             interval(group["log_loss"].to_numpy(float)),
         )
-        named = dict(zip(by, _as_tuple(cell), strict=True))
+        named = dict(zip(by, as_tuple(cell), strict=True))
         named |= {"optimum": rate.value, "low": rate.low, "high": rate.high}
         named |= {"log_loss": loss.value, "loss_low": loss.low, "loss_high": loss.high}
         rows.append({**named, "flag": max(group["flag"].fillna(""), key=lambda word: order[word])})
     return pd.DataFrame(rows)
+
+
+def lowest(curves: pd.DataFrame, over: str = "log2_lr") -> pd.DataFrame:
+    """Optima of curves read off a paper's figure, a row per depth: the point marked lowest,
+    flagged edge where it is the first or the last of its curve."""
+    ends = curves.groupby("depth")[over].agg(["min", "max"])
+    best = curves[curves["lowest"]].rename(columns={over: "optimum"})
+    place = best["depth"].map(ends["min"]), best["depth"].map(ends["max"])
+    edge = (best["optimum"] == place[0]) | (best["optimum"] == place[1])
+    return best.assign(flag=edge.map({True: "edge", False: ""}))
 
 
 def transfer(
@@ -129,8 +155,8 @@ def transfer(
     Columns: by, seed, prediction, log2_lr (the rate taken over), regret (log loss there
     minus the cell's best log loss; inf where it diverges, NaN where it lies outside the grid).
     """
-    best = optima(runs, by, metric)
-    curves = {_as_tuple(cell): group for cell, group in runs.groupby([*by, "seed"])}
+    runs, best = sized(runs), optima(runs, by, metric)
+    curves = {as_tuple(cell): group for cell, group in runs.groupby([*by, "seed"])}
     rest = [name for name in by if name not in anchor]
     tuned: dict[tuple[Any, ...], list[float]] = defaultdict(list)
     for row in where(best, anchor).to_dict("records"):

@@ -8,10 +8,9 @@ import ctypes
 import os
 
 import llvmlite.binding as llvm
-import numpy as np
-from numba import njit, types
+from numba import types
 
-ROW_MAJOR, PLAIN, TURNED = 101, 111, 112
+ROW_MAJOR, PLAIN, TURNED = 101, 111, 112  # cblas's words for how a matrix lies
 
 
 def _open() -> ctypes.CDLL:
@@ -28,7 +27,7 @@ def _open() -> ctypes.CDLL:
 _LIBRARY = _open()
 llvm.add_symbol("fathom_sgemm", ctypes.cast(_LIBRARY.scipy_cblas_sgemm, ctypes.c_void_p).value or 0)
 _INT, _FLOAT, _POINTER = types.int32, types.float32, types.CPointer(types.float32)
-_sgemm = types.ExternalFunction(
+sgemm = types.ExternalFunction(
     "fathom_sgemm",
     types.void(
         *(_INT, _INT, _INT, _INT, _INT, _INT, _FLOAT),
@@ -47,17 +46,3 @@ def kernels() -> str:
     name = _LIBRARY.scipy_openblas_get_corename
     name.restype = ctypes.c_char_p
     return name().decode()
-
-
-@njit(cache=True)
-def product(
-    alpha: np.float32, a: np.ndarray, a_turned: bool, b: np.ndarray, b_turned: bool,
-    beta: np.float32, out: np.ndarray,
-) -> None:  # fmt: skip
-    """out = alpha a b + beta out, with a or b transposed where said; float32, rows first."""
-    inner = a.shape[0] if a_turned else a.shape[1]
-    _sgemm(
-        ROW_MAJOR, TURNED if a_turned else PLAIN, TURNED if b_turned else PLAIN,
-        out.shape[0], out.shape[1], inner,
-        alpha, a.ctypes, a.shape[1], b.ctypes, b.shape[1], beta, out.ctypes, out.shape[1],
-    )  # fmt: skip

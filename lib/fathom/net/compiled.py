@@ -5,19 +5,16 @@ import torch
 
 from fathom.net import blas, loops
 from fathom.net.data import task
-from fathom.net.loops import Plan, Weights
+from fathom.net.room import Plan, Weights, room
 from fathom.net.stack import Stack, epsilon, rate
-from fathom.phi import Array
+from fathom.phi import Array, left_slope
 from fathom.spec import Run
-
-SLOPES = {"linear": (1.0, 1.0), "relu": (0.0, 1.0), "abs": (-1.0, 1.0)}  # left and right of 0
 
 
 def covers(run: Run) -> bool:
     """Whether the loops can train a run: a residual MLP or a chain, phi straight on both
-    sides of 0, no norm."""
-    net = run.net
-    return net.family in ("mlp", "resmlp") and net.phi in SLOPES and net.norm == "none"
+    sides of 0."""
+    return run.net.family in ("mlp", "resmlp") and left_slope(run.net.phi) is not None
 
 
 class Session:
@@ -41,7 +38,7 @@ class Session:
         self.x = about.x.numpy()
         self.labels = about.y.numpy() if classes else np.empty(0, np.int64)
         self.values = np.empty((0, 0), np.float32) if classes else about.y.numpy()
-        self.room = loops.room(self.weights, run.optim.batch, run.net.block_depth)
+        self.room = room(self.weights, run.optim.batch, run.net.block_depth, self.plan.norm)
         self.rows = np.arange(len(self.x) - about.held_out, len(self.x))
         parts = [*self.weights, *self.first, *self.second]
         self.state = [torch.from_numpy(part) for part in parts]
@@ -59,28 +56,27 @@ class Session:
     def held_out(self) -> Array:
         """The loss on the examples the task holds out, shape (1,)."""
         blas.one_thread()
-        room = loops.room(self.weights, len(self.rows), self.plan.block_depth)
+        at = room(self.weights, len(self.rows), self.plan.block_depth, self.plan.norm)
         data = self.x, self.labels, self.values, self.rows
         stem, blocks, readout = self.weights
         for here, there in zip([stem, *blocks, readout], self.mine, strict=True):
             there[:] = here
-        return np.array([loops.loss(self.plan, self.weights, room, *data)])
+        return np.array([loops.loss(self.plan, self.weights, at, *data)])
 
 
 def _plan(nets: Stack, i: int) -> Plan:
     run, layers = nets.runs[i], nets.model.layers
-    left, right = SLOPES[run.net.phi]
     chain = run.net.family == "mlp"
 
     def each(values: list[float]) -> np.ndarray:
         return np.array(values, np.float32)
 
     return Plan(
-        left=np.float32(left),
-        right=np.float32(right),
+        left=np.float32(left_slope(run.net.phi) or 0.0),
         pre=chain or run.net.order == "pre",
         keep=np.float32(0 if chain else 1),
         center=run.net.center,
+        norm=run.net.norm == "layer",
         ends=run.net.train_ends,
         adam=run.optim.kind == "adam",
         block_depth=run.net.block_depth,

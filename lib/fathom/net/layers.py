@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fathom.phi import left_slope
+
 Apply = Callable[[int, Tensor], Tensor]
 
 
@@ -35,8 +37,13 @@ class Model(NamedTuple):
 
 
 def nonlinearity(name: str) -> Callable[[Tensor], Tensor]:
-    """The torch function of a row of `phi.PHI`."""
-    return (lambda z: z) if name == "linear" else getattr(torch, name)
+    """The torch function of a nonlinearity's name (see fathom.phi)."""
+    left = left_slope(name)
+    if name in ("relu", "abs", "tanh"):
+        return getattr(torch, name)
+    if left is not None:
+        return (lambda z: z) if left == 1 else lambda z: torch.where(z > 0, z, left * z)
+    return getattr(torch.nn.functional, name)
 
 
 def center(h: Tensor) -> Tensor:

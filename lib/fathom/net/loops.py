@@ -10,84 +10,33 @@ order pre with no stream to add to.
 """
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
-from fathom.net.blas import product
+from fathom.net.blas import PLAIN, ROW_MAJOR, TURNED, sgemm
+from fathom.net.room import Plan, Room, Weights
 
+# All compiled functions stand in this one file: numba's cache on disk notices changes of a
+# function's own file only.
 FAST = {"contract", "reassoc", "nsz"}  # infinities and NaN keep their meaning
 ONE, ZERO = np.float32(1), np.float32(0)
 BETA_1, BETA_2 = 0.9, 0.999
+NORM_EPSILON = np.float32(1e-5)  # as in torch
 
 
-class Plan(NamedTuple):
-    """What distinguishes one network from another: `left` and `right` slopes of phi,
-    `pre` or post order, `keep` 1 or 0 (the stream, or a chain), mean subtraction, and one
-    multiplier, rate and Adam epsilon per layer."""
-
-    left: np.float32
-    right: np.float32
-    pre: bool
-    keep: np.float32
-    center: bool
-    ends: bool
-    adam: bool
-    block_depth: int
-    branch: np.float32
-    mult: np.ndarray
-    rate: np.ndarray
-    eps: np.ndarray
-
-
-class Weights(NamedTuple):
-    """One array each for stem (inputs, width), blocks (matrices, width, width) and read-out
-    (width, outputs); also what Adam remembers of them."""
-
-    stem: np.ndarray
-    blocks: np.ndarray
-    readout: np.ndarray
-
-    def zeros(self) -> "Weights":
-        return Weights(*(np.zeros_like(part) for part in self))
-
-
-class Room(NamedTuple):
-    """Where one batch is computed: its examples, the stream after each block, the input of
-    each matrix and what phi is applied to, the outputs, gradients on the stream and inside
-    a branch, a spare, and the gradients of the weights."""
-
-    batch: np.ndarray
-    stream: np.ndarray
-    inputs: np.ndarray
-    before: np.ndarray
-    outputs: np.ndarray
-    down: np.ndarray
-    inner: np.ndarray
-    spare: np.ndarray
-    gradients: Weights
-
-
-def room(weights: Weights, batch: int, block_depth: int) -> Room:
-    """Room for a batch of so many examples."""
-    (inputs, width), outputs = weights.stem.shape, weights.readout.shape[1]
-    matrices = len(weights.blocks)
-
-    def empty(*shape: int) -> np.ndarray:
-        return np.zeros(shape, np.float32)
-
-    return Room(
-        batch=empty(batch, inputs),
-        stream=empty(matrices // block_depth + 1, batch, width),
-        inputs=empty(matrices, batch, width),
-        before=empty(matrices, batch, width),
-        outputs=empty(batch, outputs),
-        down=empty(batch, width),
-        inner=empty(batch, width),
-        spare=empty(batch, width),
-        gradients=Weights(empty(inputs, width), empty(width, width), empty(width, outputs)),
-    )
+@njit(cache=True)
+def product(
+    alpha: np.float32, a: np.ndarray, a_turned: bool, b: np.ndarray, b_turned: bool,
+    beta: np.float32, out: np.ndarray,
+) -> None:  # fmt: skip
+    """out = alpha a b + beta out, with a or b transposed where said; float32, rows first."""
+    inner = a.shape[0] if a_turned else a.shape[1]
+    sgemm(
+        ROW_MAJOR, TURNED if a_turned else PLAIN, TURNED if b_turned else PLAIN,
+        out.shape[0], out.shape[1], inner,
+        alpha, a.ctypes, a.shape[1], b.ctypes, b.shape[1], beta, out.ctypes, out.shape[1],
+    )  # fmt: skip
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
@@ -95,7 +44,7 @@ def _bend(plan: Plan, z: np.ndarray, out: np.ndarray) -> None:
     """out = phi(z)."""
     for i in range(z.shape[0]):
         for j in range(z.shape[1]):
-            out[i, j] = z[i, j] * (plan.right if z[i, j] > ZERO else plan.left)
+            out[i, j] = z[i, j] * (ONE if z[i, j] > ZERO else plan.left)
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
@@ -103,29 +52,29 @@ def _unbend(plan: Plan, z: np.ndarray, g: np.ndarray, keep: np.float32, out: np.
     """out = keep out + phi'(z) g."""
     for i in range(z.shape[0]):
         for j in range(z.shape[1]):
-            slope = plan.right if z[i, j] > ZERO else plan.left
+            slope = ONE if z[i, j] > ZERO else plan.left
             out[i, j] = keep * out[i, j] + slope * g[i, j]
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
 def _join(plan: Plan, stream: np.ndarray, z: np.ndarray, out: np.ndarray) -> None:
     """out = keep stream + branch (z - mean), or of phi(z) in order post."""
-    left, right = (ONE, ONE) if plan.pre else (plan.left, plan.right)
+    left = ONE if plan.pre else plan.left
     for i in range(z.shape[0]):
         mean = ZERO
         if plan.center:
             for j in range(z.shape[1]):
-                mean += z[i, j] * (right if z[i, j] > ZERO else left)
+                mean += z[i, j] * (ONE if z[i, j] > ZERO else left)
             mean /= np.float32(z.shape[1])
         for j in range(z.shape[1]):
-            bent = z[i, j] * (right if z[i, j] > ZERO else left)
+            bent = z[i, j] * (ONE if z[i, j] > ZERO else left)
             out[i, j] = plan.keep * stream[i, j] + plan.branch * (bent - mean)
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
 def _part(plan: Plan, z: np.ndarray, down: np.ndarray, out: np.ndarray) -> None:
     """The gradient on a branch's last pre-activation or matrix, from that on the stream."""
-    left, right = (ONE, ONE) if plan.pre else (plan.left, plan.right)
+    left = ONE if plan.pre else plan.left
     for i in range(z.shape[0]):
         mean = ZERO
         if plan.center:
@@ -133,8 +82,38 @@ def _part(plan: Plan, z: np.ndarray, down: np.ndarray, out: np.ndarray) -> None:
                 mean += down[i, j]
             mean /= np.float32(z.shape[1])
         for j in range(z.shape[1]):
-            slope = plan.branch * (right if z[i, j] > ZERO else left)
+            slope = plan.branch * (ONE if z[i, j] > ZERO else left)
             out[i, j] = slope * (down[i, j] - mean)
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def _normalise(x: np.ndarray, out: np.ndarray, scale: np.ndarray) -> None:
+    """out = (x - mean) scale, row by row, with scale = 1 / standard deviation."""
+    width = np.float32(x.shape[1])
+    for i in range(x.shape[0]):
+        mean, square = ZERO, ZERO
+        for j in range(x.shape[1]):
+            mean += x[i, j]
+        mean /= width
+        for j in range(x.shape[1]):
+            square += (x[i, j] - mean) * (x[i, j] - mean)
+        scale[i] = ONE / np.sqrt(square / width + NORM_EPSILON)
+        for j in range(x.shape[1]):
+            out[i, j] = (x[i, j] - mean) * scale[i]
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def _unnormalise(normed: np.ndarray, scale: np.ndarray, g: np.ndarray, out: np.ndarray) -> None:
+    """out += the gradient on x, from the gradient g on what _normalise made of it."""
+    width = np.float32(g.shape[1])
+    for i in range(g.shape[0]):
+        mean, along = ZERO, ZERO
+        for j in range(g.shape[1]):
+            mean += g[i, j]
+            along += g[i, j] * normed[i, j]
+        mean, along = mean / width, along / width
+        for j in range(g.shape[1]):
+            out[i, j] += scale[i] * (g[i, j] - mean - normed[i, j] * along)
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
@@ -163,14 +142,18 @@ def _forward(plan: Plan, weights: Weights, at: Room) -> None:
     product(plan.mult[0], at.batch, False, weights.stem, False, ZERO, at.stream[0])
     for block in range(at.stream.shape[0] - 1):
         first, last = block * size, block * size + size - 1
+        source = at.stream[block]
+        if plan.norm:
+            source = at.normed[block]
+            _normalise(at.stream[block], source, at.scale[block])
         for i in range(first, last + 1):
             mult, weight = plan.mult[i + 1], weights.blocks[i]
             if plan.pre:
-                _bend(plan, at.stream[block] if i == first else at.before[i], at.inputs[i])
+                _bend(plan, source if i == first else at.before[i], at.inputs[i])
                 out = at.before[i + 1] if i < last else at.spare
                 product(mult, at.inputs[i], False, weight, False, ZERO, out)
             else:
-                inputs = at.stream[block] if i == first else at.inputs[i]
+                inputs = source if i == first else at.inputs[i]
                 product(mult, inputs, False, weight, False, ZERO, at.before[i])
                 if i < last:
                     _bend(plan, at.before[i], at.inputs[i + 1])
@@ -200,22 +183,24 @@ def _backward(
         _unbend(plan, at.stream[-1], at.down, ZERO, at.down)
     for block in range(at.stream.shape[0] - 2, -1, -1):
         first, last = block * size, block * size + size - 1
+        source = at.normed[block] if plan.norm else at.stream[block]
         _part(plan, at.before[last], at.down, at.inner)
         for i in range(last, first - 1, -1):
             mult = plan.mult[i + 1]
-            inputs = at.inputs[i] if plan.pre or i > first else at.stream[block]
+            inputs = at.inputs[i] if plan.pre or i > first else source
             product(mult, inputs, True, at.inner, False, ZERO, g.blocks)
-            if plan.pre:
+            if i == first and not (plan.pre or plan.norm):
+                product(mult, at.inner, False, blocks[i], True, plan.keep, at.down)
+            else:
                 product(mult, at.inner, False, blocks[i], True, ZERO, at.spare)
                 if i > first:
-                    _unbend(plan, at.before[i], at.spare, ZERO, at.inner)
+                    _unbend(plan, at.before[i if plan.pre else i - 1], at.spare, ZERO, at.inner)
+                elif not plan.norm:
+                    _unbend(plan, source, at.spare, plan.keep, at.down)
                 else:
-                    _unbend(plan, at.stream[block], at.spare, plan.keep, at.down)
-            elif i > first:
-                product(mult, at.inner, False, blocks[i], True, ZERO, at.spare)
-                _unbend(plan, at.before[i - 1], at.spare, ZERO, at.inner)
-            else:
-                product(mult, at.inner, False, blocks[i], True, plan.keep, at.down)
+                    if plan.pre:
+                        _unbend(plan, source, at.spare, ZERO, at.spare)
+                    _unnormalise(source, at.scale[block], at.spare, at.down)
             m, v = first_moment.blocks[i], second_moment.blocks[i]
             _learn(plan, i + 1, step, blocks[i], g.blocks, m, v)
     if plan.ends:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pandas as pd
 import torch
 
-from fathom.net import compiled, probe, workers
+from fathom.net import compiled, probe, scales, workers
 from fathom.net.data import HELD_OUT, task
 from fathom.net.models import build
 from fathom.net.stack import shape
@@ -93,6 +93,8 @@ def memory(runs: Sequence[Run], measure: str = "train") -> int:
     model = build(first.net, about.inputs, about.outputs)
     weights = sum(layer.fan_in * layer.fan_out for layer in model.layers)
     units = len(model.layers) * first.net.width
+    if measure in ("coordinates", "diversity"):  # trained, and looked at twice
+        return memory(runs) + 4 * len(runs) * (weights + 8 * units * scales.EXAMPLES)
     if measure != "train":
         return 5 * len(runs) * (weights + 20 * units * first.optim.batch)
     if compiled.covers(first):
@@ -111,7 +113,7 @@ def estimate(
     if measure == "train":  # once for nothing, as the first time loads or compiles
         train(runs[:1], steps=1)
     else:
-        probe.one_step(runs[:1], measure)
+        probe.measured(runs[:1], measure)
     groups: dict[object, list[list[Run]]] = defaultdict(list)
     for one in stacked(runs, measure, machine):
         groups[shape(one[0])].append(one)
@@ -152,7 +154,7 @@ def _seconds(runs: list[Run], measure: str) -> float:
     torch.set_num_threads(1)
     if measure != "train":
         start = time.perf_counter()
-        probe.one_step(runs, measure)
+        probe.measured(runs, measure)
         return time.perf_counter() - start
     times = []
     for steps in (1, 4):

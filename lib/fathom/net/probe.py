@@ -1,48 +1,27 @@
-"""Measurements on networks that are not trained, or hardly: how far things move.
-
-`coordinates` is the coordinate check: sizes of the units over the first few steps.
-`one_step` is the effective-depth law's own quantity: the mean squared change of the
-units per squared rate, to first order, after one SGD step from initialisation.
+"""One step: the effective-depth law's own quantity, the mean squared change of the units
+per squared rate, to first order, after one SGD step from initialisation.
 """
 
 from collections.abc import Sequence
 
-import pandas as pd
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from fathom.net import scales
 from fathom.net.data import gaussian, task
 from fathom.net.stack import Stack, column, losses, rule, stack, trained
-from fathom.net.train import train
 from fathom.spec import Run
 
-NUMERICS = 1  # bumped by hand when a change moves the numbers of one_step
+# Bumped by hand when a change moves a measure's numbers.
+NUMERICS = {"one_step": 1, "one_sample_step": 1, "coordinates": 1, "diversity": 1}
 
 
-def coordinates(runs: Sequence[Run], steps: Sequence[int]) -> pd.DataFrame:
-    """Root mean squares of the last unit and of the output, and of their change since
-    initialisation, on a fixed batch, after each number of training steps.
-
-    One row per run and step: the run's columns, step, unit, output, unit_change,
-    output_change. Flat in width and depth under a correct parametrization.
-    """
-    x = task(runs[0].task).x[: runs[0].optim.batch].expand(len(runs), -1, -1)
-    start, rows = _ends(stack(runs), x), []
-    for step in steps:
-        now = _ends(train(runs, steps=step).nets, x)
-        sizes = {"unit": now[0], "output": now[1]}
-        sizes |= {"unit_change": now[0] - start[0], "output_change": now[1] - start[1]}
-        for i, run in enumerate(runs):
-            rms = {name: float(part[i].square().mean().sqrt()) for name, part in sizes.items()}
-            rows.append({**run.row(), "step": step, **rms})
-    return pd.DataFrame(rows)
-
-
-@torch.no_grad()
-def _ends(nets: Stack, x: Tensor) -> tuple[Tensor, Tensor]:
-    output, units = nets(x)
-    return units[-1], output
+def measured(runs: Sequence[Run], measure: str) -> list[dict[str, float]]:
+    """What a measure finds on runs of one shape, one dictionary per run."""
+    if measure == "coordinates":
+        return scales.coordinates(runs)
+    return scales.diversity(runs) if measure == "diversity" else one_step(runs, measure)
 
 
 def one_step(runs: Sequence[Run], measure: str = "one_step") -> list[dict[str, float]]:

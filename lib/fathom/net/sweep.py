@@ -19,7 +19,7 @@ from fathom.net import probe, workers
 from fathom.net.plan import crew, estimate, forecast, say, span, stacked
 from fathom.net.train import SAVED, Checkpoint, cost, numerics, summary, train
 from fathom.net.workers import Row
-from fathom.spec import METRICS, Machine, Refused, Run
+from fathom.spec import MEASURED, Machine, Refused, Run
 
 LONG = 2e13  # operations from which a sweep says beforehand what it will take, some minutes
 
@@ -80,7 +80,7 @@ def work(
     if measure == "train":
         found = summary(train(runs, checkpoint=checkpoint, device=device))
     else:
-        found = probe.one_step(runs, measure)
+        found = probe.measured(runs, measure)
     return [
         {**run.row(), **values, "numerics": version(run, measure), "key": run.key}
         for run, values in zip(runs, found, strict=True)
@@ -109,13 +109,16 @@ def _bar(machine: Machine, total: float, missing: int, known: int) -> tqdm.tqdm:
 
 def version(run: Run, measure: str) -> str:
     """What a row's numbers depend on besides the run itself."""
-    return numerics(run) if measure == "train" else f"{numerics(run)} {measure} {probe.NUMERICS}"
+    if measure == "train":
+        return numerics(run)
+    return f"{numerics(run)} {measure} {probe.NUMERICS[measure]}"
 
 
 def reusable(runs: Sequence[Run], measure: str, known: pd.DataFrame | None) -> list[Row]:
     """The rows of `known` that are rows of these runs, with the numerics of today. Only what
-    was measured is taken from them: the columns that describe a run are the run's own."""
-    measured = METRICS[:4] if measure == "train" else METRICS[4:]
+    was measured is taken from them: the columns that describe a run are the run's own. An
+    empty value means that it was not measured (but small gaps have no place in few blocks)."""
+    measured = MEASURED[measure]
     if known is None or not {"key", "numerics", *measured} <= set(known.columns):
         return []
     asked = {run.key: run for run in runs}
@@ -127,7 +130,8 @@ def reusable(runs: Sequence[Run], measure: str, known: pd.DataFrame | None) -> l
         for row in found
         if (key := row["key"]) in asked
         and row["numerics"] == today[key]
-        and all(isinstance(row[name], float) and row[name] == row[name] for name in measured)
+        and all(isinstance(row[name], float) for name in measured)
+        and not any(row[name] != row[name] for name in measured if not name.startswith("gap_"))
     ]
 
 

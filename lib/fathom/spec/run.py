@@ -12,10 +12,10 @@ from fathom.spec.words import (
     FAMILIES,
     MEASURES,
     METRICS,
-    PHIS,
     PREDICTIONS,
     TASKS,
     known_column,
+    known_phi,
     known_rules,
     nearest,
     one_of,
@@ -47,7 +47,7 @@ class Net(Part):
     width: Count
     depth: Count
     block_depth: Annotated[int, Field(ge=1, le=2, description="1 or 2 matrices in a block")] = 1
-    phi: Annotated[str, one_of(PHIS)] = "relu"
+    phi: Annotated[str, AfterValidator(known_phi)] = "relu"
     order: Annotated[str, one_of(("post", "pre"))] = "post"
     center: Annotated[bool, Field(description="true or false")] = False
     norm: Annotated[str, one_of(("none", "layer"))] = "none"
@@ -152,6 +152,7 @@ class Law(Part):
     metric: Annotated[str, one_of(METRICS)]
     anchor: Annotated[dict[str, Any], Field(description="columns and values")] = {}
     predictions: list[Annotated[str, one_of(PREDICTIONS)]] = ["constant"]
+    over: Annotated[str, one_of(("log2_lr", "log2_gain"))] = "log2_lr"
     chance: Annotated[
         float | None, Field(gt=0, description="the loss of a network that has learned nothing")
     ] = None
@@ -164,6 +165,8 @@ class Law(Part):
             raise ValueError("derive transfer needs an anchor with a depth, such as {depth: 4}")
         if self.derive != "optima" and self.chance is not None:
             raise ValueError(f"chance is a setting of derive optima, not of {self.derive}")
+        if self.derive != "optima" and self.over != "log2_lr":
+            raise ValueError(f"over is a setting of derive optima, not of {self.derive}")
         for column in self.anchor:
             if column not in self.by:
                 raise ValueError(f"anchor names {column}, which {nearest(column, self.by)}")
@@ -172,6 +175,8 @@ class Law(Part):
     def options(self) -> dict[str, Any]:
         """What the function that `derive` names is called with, besides the table."""
         said: dict[str, Any] = {"by": self.by, "metric": self.metric}
+        if self.over != "log2_lr":
+            said["over"] = self.over
         if self.anchor:
             said |= {"anchor": self.anchor, "predictions": self.predictions}
         return said if self.chance is None else {**said, "chance": self.chance}

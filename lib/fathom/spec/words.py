@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pydantic import AfterValidator
 
 FAMILIES = ("mlp", "resmlp")
-PHIS = ("linear", "relu", "abs", "tanh")
+PHIS = ("linear", "relu", "abs", "tanh", "gelu")
 RULES = ("sp", "ntp", "mup", "ode", "depth_mup", "am_mup")
 TASKS = (
     "digits",
@@ -18,19 +18,31 @@ TASKS = (
     "digits_mse",
     "gaussian",
 )
-MEASURES = ("one_step", "one_sample_step")
+GAPS = (4, 5, 6, 7, 8, 9, 10, 11)  # diversity's epsilon: 2^-4 ... 2^-11
+_UPDATES = ("update_mean", "update_last", "update_max", "update_relative")
+MEASURED: dict[str, tuple[str, ...]] = {
+    "train": ("loss_mean", "loss_early", "loss_late", "loss_held_out"),
+    "one_step": _UPDATES,
+    "one_sample_step": _UPDATES,
+    "coordinates": (
+        *("stream_init", "stream_move", "output_move", "hidden_init", "hidden_move"),
+        *("weight_move", "rest", "decorrelation"),
+    ),
+    "diversity": ("slope", "slope_init", *(f"gap_{j}" for j in GAPS)),
+}
+MEASURES = tuple(name for name in MEASURED if name != "train")
+METRICS = tuple(dict.fromkeys(name for names in MEASURED.values() for name in names))
 DERIVED = ("optima", "transfer", "one_step")
 PREDICTIONS = ("constant", "inverse", "three_halves", "finite_depth")
-METRICS = ("loss_mean", "loss_early", "loss_late", "loss_held_out")
-METRICS += ("update_mean", "update_last", "update_max", "update_relative")
 COLUMNS = (
     *("task", "family", "rules", "phi", "width", "depth", "block_depth", "order", "center"),
     *("norm", "gain", "init_gain", "train_ends", "base_width", "base_depth"),
     *("kind", "batch", "steps", "log2_lr", "seed"),
 )
+SIZES = ("layers", "log2_gain")  # of a run, counted from its columns
 WORDS: dict[str, tuple[str, ...]] = {
     "family": FAMILIES,
-    "phi": PHIS,
+    "phi": (*PHIS, "kink(s)"),
     "rules": (*RULES, "alpha(a, g)"),
     "task": TASKS,
     "order": ("post", "pre"),
@@ -39,9 +51,11 @@ WORDS: dict[str, tuple[str, ...]] = {
     "measure": MEASURES,
     "derive": DERIVED,
     "metric": METRICS,
-    "by": COLUMNS,
+    "by": (*COLUMNS, *SIZES),
+    "over": ("log2_lr", "log2_gain"),
     "predictions": PREDICTIONS,
 }
+KINK = re.compile(r"kink\((-?\d+(?:\.\d+)?)\)")
 ALPHA = re.compile(r"alpha\((-?\d+(?:\.\d+)?), ?(-?\d+(?:\.\d+)?)\)")
 
 
@@ -80,10 +94,20 @@ def known_rules(word: str) -> str:
     return word
 
 
+def known_phi(word: str) -> str:
+    """The name of a nonlinearity, kink(s) included, or a ValueError."""
+    kink = KINK.fullmatch(word)
+    if kink:
+        return f"kink({float(kink[1]):g})"
+    if word not in PHIS:
+        raise ValueError(nearest(word, WORDS["phi"]))
+    return word
+
+
 def known_column(word: str) -> str:
     """A column of a table of runs, or a ValueError that says which there are."""
-    if word not in COLUMNS:
-        raise ValueError(nearest(word, COLUMNS))
+    if word not in (*COLUMNS, *SIZES):
+        raise ValueError(nearest(word, (*COLUMNS, *SIZES)))
     return word
 
 

@@ -1,0 +1,155 @@
+"""Sizes along depth: the coordinate check, and how rough the stream is.
+
+Both train a network for its run's steps and look at it before and after, on 64 examples
+it has never seen.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fathom.net.data import HELD_OUT, task
+from fathom.net.layers import center
+from fathom.net.stack import Stack, losses, stack
+from fathom.net.train import train
+from fathom.phi import phi
+from fathom.spec import GAPS, Refused, Run
+
+EXAMPLES = 64
+PLACES = (1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4)  # lambda of Definition 7.4: where gaps begin
+
+
+class Seen(NamedTuple):
+    """One forward pass: outputs, the stream after the stem and after every block, and every
+    layer's input and output."""
+
+    outputs: Tensor
+    stream: list[Tensor]
+    layers: dict[int, tuple[Tensor, Tensor]]
+
+
+def _seen(nets: Stack, x: Tensor) -> Seen:
+    layers: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def watch(i: int, h: Tensor) -> Tensor:
+        out = nets.apply(i, h)
+        layers[i] = (h, out)
+        return out
+
+    outputs, units = nets.model.forward(watch, nets.branch, x)
+    return Seen(outputs, [layers[0][1], *units], layers)
+
+
+def _examples(runs: Sequence[Run]) -> tuple[Tensor, Tensor]:
+    about = task(runs[0].task)
+    rows = slice(len(about.x) - HELD_OUT, len(about.x) - HELD_OUT + EXAMPLES)
+    x, y = about.x[rows], about.y[rows]
+    return x.expand(len(runs), *x.shape), y.expand(len(runs), *y.shape)
+
+
+def _rms(part: Tensor) -> Tensor:
+    """Root mean square over examples and width, one number per run."""
+    return part.double().square().mean((1, 2)).sqrt()
+
+
+def coordinates(runs: Sequence[Run]) -> list[dict[str, float]]:
+    """How large things are at initialisation, and how far they have moved after the run's
+    steps; each is a power of depth that a parametrization decides.
+
+    Per run: stream_init, the last stream minus the first, before training; stream_move and
+    output_move, the change of the last stream and of the output; hidden_init, hidden_move:
+    a pre-activation in the middle, and its change; weight_move, what the middle matrix's own
+    change does to its input; rest, the part of the middle block's change that is not linear
+    in its matrix's change, times depth; decorrelation, the cosine of the loss's gradients on
+    two neighbouring pre-activations in the middle over that on their streams, before
+    training. Raises Refused for a single block. Source: Tensor Programs VI, section 7 and
+    appendix D; Claim 7.6.
+    """
+    x, y = _examples(runs)
+    if runs[0].net.depth < 2:
+        raise Refused("depth 1: coordinates are measured on two blocks or more")
+    nets, trained = stack(runs), train(runs).nets
+    alike = _decorrelation(nets, x, y)
+    middle = _middle(nets)
+    with torch.no_grad():
+        before, after = _seen(nets, x), _seen(trained, x)
+        h, now = after.layers[middle]
+        then = torch.bmm(h, nets.weights[middle]) * nets.mults[middle]
+        name, depth = runs[0].net.phi, runs[0].net.depth
+        bent = [torch.from_numpy(phi(name).f(part.double().numpy())) for part in (now, then)]
+        slope = torch.from_numpy(phi(name).df(then.double().numpy()))
+        rest = center(bent[0] - bent[1] - slope * (now - then).double())
+        found = {
+            "stream_init": _rms(before.stream[-1] - before.stream[0]),
+            "stream_move": _rms(after.stream[-1] - before.stream[-1]),
+            "output_move": _rms(after.outputs - before.outputs),
+            "hidden_init": _rms(before.layers[middle][1]),
+            "hidden_move": _rms(now - before.layers[middle][1]),
+            "weight_move": _rms(now - then),
+            "rest": depth * _rms(nets.branch * rest),
+            "decorrelation": alike,
+        }
+    return [{name: float(value[i]) for name, value in found.items()} for i in range(len(runs))]
+
+
+def _middle(nets: Stack) -> int:
+    """The layer in the middle, such that one more follows before the read-out."""
+    layers = len(nets.model.layers)
+    return min(layers // 2, layers - 3)
+
+
+def _decorrelation(nets: Stack, x: Tensor, y: Tensor) -> Tensor:
+    """Cosine between neighbouring pre-activations' gradients over that of their streams."""
+    for weight in nets.weights:
+        weight.requires_grad_()
+    seen, middle = _seen(nets, x), _middle(nets)
+    wanted = [seen.layers[middle][1], seen.layers[middle + 1][1], *seen.stream[middle : middle + 2]]
+    grads = torch.autograd.grad(losses(seen.outputs, y).sum(), wanted)
+    for weight in nets.weights:
+        weight.requires_grad_(False)
+    rows = [grad.double().flatten(1) for grad in grads]
+    inside = torch.cosine_similarity(rows[0], rows[1], dim=1)
+    return inside / torch.cosine_similarity(rows[2], rows[3], dim=1)
+
+
+def diversity(runs: Sequence[Run]) -> list[dict[str, float]]:
+    """How far apart streams are that lie a part epsilon of the depth from each other.
+
+    Per run: slope, the exponent of the distance in epsilon after the run's steps (1/2 for a
+    path as rough as can be, 1 for a smooth one), by least squares over epsilon = 1/depth,
+    2/depth ... 1/16, and slope_init, the same before training; gap_4, gap_5 ..., the
+    distance for epsilon 2^-4, 2^-5 ..., over the root of width, averaged over where it
+    begins. Source: Tensor Programs VI, Definition 7.4 and Figures 17 to 19. Raises Refused
+    unless depth is a power of two from 32 to 2^11.
+    """
+    depth = runs[0].net.depth
+    gaps = [2**-j for j in GAPS if 2**j <= depth]
+    if depth not in [2**j for j in GAPS[1:]]:
+        raise Refused(f"depth {depth}: diversity is measured at depths 32, 64 ... {2 ** GAPS[-1]}")
+    x, _ = _examples(runs)
+    pair = stack(runs), train(runs).nets
+    with torch.no_grad():
+        start, found = (_distances(_seen(nets, x).stream, depth, gaps) for nets in pair)
+    empty = dict.fromkeys((f"gap_{j}" for j in GAPS), float("nan"))
+    rows = []
+    for one, first in zip(found, start, strict=True):
+        slopes = {"slope": _slope(gaps, one), "slope_init": _slope(gaps, first)}
+        named = {f"gap_{j}": float(d) for j, d in zip(GAPS, one, strict=False)}
+        rows.append({**slopes, **empty, **named})
+    return rows
+
+
+def _distances(stream: list[Tensor], depth: int, gaps: list[float]) -> np.ndarray:
+    """The distance for every run and gap, shape (runs, gaps)."""
+    columns = []
+    for gap in gaps:
+        ends = [(round(place * depth), round((place + gap) * depth)) for place in PLACES]
+        columns.append(torch.stack([_rms(stream[b] - stream[a]) for a, b in ends]).mean(0))
+    return torch.stack(columns, 1).numpy()
+
+
+def _slope(gaps: list[float], distances: np.ndarray) -> float:
+    return float(np.polyfit(np.log2(gaps), np.log2(distances), 1)[0])
