@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from fathom.net.blas import product
 from fathom.net.data import task
+from fathom.net.loops import product
 from fathom.net.models import build
 from fathom.spec import Run
 

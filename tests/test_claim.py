@@ -7,9 +7,10 @@ import pytest
 from fathom import claim, law, store
 from fathom.claim import FAILS, HOLDS, OPEN
 from fathom.law import Interval
+from fathom.spec import COLUMNS, MEASURED
 
 CLAIMS = store.params("claims.yaml")
-LAWS = store.params()["law"]
+PARAMS = store.params()
 PARTS = {
     f"{paper}-{name}-{part}": said
     for paper, claims in CLAIMS.items()
@@ -196,18 +197,25 @@ def test_a_part_in_claims_yaml_has_a_target_that_can_be_missed(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_a_part_in_claims_yaml_is_measured_on_a_law_of_params_yaml(name: str) -> None:
+def test_a_part_in_claims_yaml_is_measured_on_an_entry_of_params_yaml(name: str) -> None:
     engine, _, entry = PARTS[name]["table"].partition("/")
-    assert engine == "law"
-    assert entry in LAWS
+    assert engine in ("law", "probe")
+    assert entry in PARAMS[engine]
 
 
 @pytest.mark.parametrize("name", PARTS)
 def test_a_part_in_claims_yaml_chooses_by_columns_that_its_table_has(name: str) -> None:
-    said, entry = PARTS[name]["with"], LAWS[PARTS[name]["table"].removeprefix("law/")]
+    said, (engine, _, key) = PARTS[name]["with"], PARTS[name]["table"].partition("/")
     chosen = [value for value in said.values() if isinstance(value, dict)]
-    used = {column for one in chosen for column in one} | {said.get("along", "depth")}
-    assert used <= {*entry["by"], "seed", *(["prediction"] * (entry["derive"] == "transfer"))}
+    takes = inspect.signature(law.MEASURES[PARTS[name]["measure"]]).parameters
+    along = said.get("along", takes["along"].default if "along" in takes else "seed")
+    used = {column for one in chosen for column in one} | {along, said.get("of", "seed")}
+    entry = PARAMS[engine][key]
+    if engine == "probe":
+        assert used <= {*COLUMNS, *MEASURED[entry["measure"]]}
+    else:
+        transfer = ["prediction"] * (entry["derive"] == "transfer")
+        assert used <= {*entry["by"], "seed", "log_loss", *transfer}
 
 
 def test_every_claim_says_something_and_names_its_figure() -> None:

@@ -108,7 +108,12 @@ def test_a_run_named_twice_in_one_grid_is_refused() -> None:
         ("net.center", 1, ".net.center:", "true or false"),
         ("net.gain", 0, ".net.gain:", "a finite number above 0"),
         ("net.family", "resmpl", ".net.family:", "one of mlp, resmlp; did you mean resmlp?"),
-        ("net.phi", "rleu", ".net.phi:", "linear, relu, abs, tanh, gelu, kink(s); did you mean relu?"),
+        (
+            "net.phi",
+            "rleu",
+            ".net.phi:",
+            "linear, relu, abs, tanh, gelu, kink(s); did you mean relu?",
+        ),
         ("net.order", "mid", ".net.order:", "post, pre"),
         ("net", "resmlp", ".net:", "give a mapping with family, width"),
         ("rules", "depthmup", ".rules:", "did you mean depth_mup?"),

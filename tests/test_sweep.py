@@ -14,7 +14,7 @@ from fathom.net import plan, workers
 from fathom.net import sweep as engine
 from fathom.net.sweep import Row, sweep
 from fathom.net.train import NUMERICS
-from fathom.spec import COLUMNS, METRICS, Machine, Refused, Run, grid
+from fathom.spec import COLUMNS, MEASURED, METRICS, Machine, Refused, Run, grid
 from ruamel.yaml import YAML
 
 
@@ -273,7 +273,7 @@ def test_a_row_that_was_trained_is_no_row_of_a_probe(
     table = sweep(make_runs(), measure="one_step", known=known, machine=Machine(workers=1))
     again = sweep(make_runs(), measure="one_sample_step", known=table, machine=Machine(workers=1))
     assert len(trained) == 3
-    assert list(again.columns) == [*COLUMNS, *METRICS[4:], "numerics", "key"]
+    assert list(again.columns) == [*COLUMNS, *MEASURED["one_step"], "numerics", "key"]
 
 
 def test_every_finished_row_is_kept_before_the_next_stack_is_waited_for(
