@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -274,3 +275,27 @@ def test_torchs_threads_move_no_bit_of_a_training(make_runs: MakeRuns) -> None:
         assert np.array_equal(train([run]).loss, alone.loss)
     finally:
         torch.set_num_threads(1)
+
+
+TRAINED = """
+import hashlib
+from fathom.net.train import train
+from fathom.spec import grid
+net = {"family": "resmlp", "width": 32, "depth": 4, "order": "pre", "block_depth": [1, 2]}
+optim = {"kind": "adam", "log2_lr": -9, "batch": 32, "steps": 12}
+base = {"width": 16, "depth": 2}
+entry = {"net": net, "rules": "depth_mup", "base": base, "optim": optim, "task": "digits"}
+entry["seed"] = 1
+print(*(hashlib.sha256(train([run]).loss.tobytes()).hexdigest() for run in grid(entry)))
+"""
+
+
+@pytest.mark.slow
+def test_loops_just_compiled_give_the_bits_of_loops_that_were_stored(tmp_path: Path) -> None:
+    env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    words = [sys.executable, "-c", TRAINED]
+    first, second = (
+        subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    )
+    assert first == second
