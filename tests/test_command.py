@@ -95,7 +95,7 @@ STOPS: list[tuple[int, Callable[[int, int], None], int, str]] = [
 
 
 def test_whatever_stops_a_sweep_the_same_command_goes_on_to_the_same_table(tmp_path: Path) -> None:
-    suite, known = Suite(tmp_path, steps=5000), 0
+    suite, known = Suite(tmp_path, steps=15000), 0
     table = tmp_path / "artifacts" / "sweep" / "small.csv"
     for workers, stop, code, says in STOPS:
         door = suite.start(workers)

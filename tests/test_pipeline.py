@@ -12,7 +12,8 @@ from ruamel.yaml import YAML
 
 
 def shrunk(said: Any) -> Any:
-    """Entries with two seeds and four steps; sizes, rates and names as they are."""
+    """Entries with two seeds and four steps, but where steps are swept; sizes, rates and
+    names as they are."""
     if isinstance(said, list):
         return [shrunk(one) for one in said]
     if not isinstance(said, dict):
@@ -21,7 +22,7 @@ def shrunk(said: Any) -> Any:
     if "seed" in small:
         first = said["seed"]["range"][0]
         small["seed"] = [first, first + 1]
-    if "steps" in small:
+    if isinstance(small.get("steps"), int):
         small["steps"] = min(4 + 2 * (said["steps"] == 60), said["steps"])
     return small
 
