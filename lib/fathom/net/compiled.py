@@ -1,13 +1,7 @@
 """Training in compiled loops: one run of a family that is trained often."""
 
-import subprocess
-import sys
-from functools import cache
-from typing import Any
-
 import numpy as np
 import torch
-from numba import typeof
 
 from fathom.net import blas, loops
 from fathom.net.data import task
@@ -23,46 +17,11 @@ def covers(run: Run) -> bool:
     return run.net.family in ("mlp", "resmlp") and left_slope(run.net.phi) is not None
 
 
-@cache
-def _settle() -> None:
-    """See to it that the loops run as they lie in numba's cache on disk: compiled in the same
-    process they may fuse other operations, and round otherwise. What is not in the cache is
-    therefore compiled by another process first."""
-    learn: Any = loops.learn
-    signature = tuple(typeof(one) for one in _nothing())
-    if learn._cache.load_overload(signature, learn.targetctx) is None:
-        words = [sys.executable, "-c", "from fathom.net import compiled; compiled.touch()"]
-        subprocess.run(words, check=True)
-
-
-def touch() -> None:
-    """Call the loops on next to nothing, which compiles them where numba's cache has none."""
-    called: Any = loops
-    given = _nothing()
-    called.learn(*given)
-    plan, weights, at, data, order = given[0], given[1], given[4], given[5:8], given[8]
-    called.loss(plan, weights, at, *data, order[0])
-
-
-def _nothing() -> tuple[Any, ...]:
-    """What loops.learn takes, at its smallest."""
-    single, data = np.zeros(3, np.float32), np.zeros((1, 1), np.float32)
-    weights = Weights(data.copy(), data[None].copy(), data.copy())
-    plan = Plan(
-        left=np.float32(0), pre=False, keep=np.float32(1), center=False, norm=False, ends=False,
-        adam=False, block_depth=1, branch=np.float32(1), mult=single, rate=single, eps=single,
-    )  # fmt: skip
-    moments, at = (weights.zeros(), weights.zeros()), room(weights, 1, 1, norm=False)
-    rows, values = np.zeros((1, 1), np.int64), np.empty((0, 0), np.float32)
-    return plan, weights, *moments, at, data, rows[0], values, rows, 0, np.empty(1)
-
-
 class Session:
     """The training of the i-th run of a stack; its weights in the stack change in place
     when training ends (`held_out`)."""
 
     def __init__(self, nets: Stack, i: int) -> None:
-        _settle()
         run, about = nets.runs[i], task(nets.runs[i].task)
         self.mine = [weight[i].numpy() for weight in nets.weights]
         blocks = [weight.numpy() for weight in (w[i] for w in nets.weights[1:-1])]

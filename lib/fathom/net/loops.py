@@ -18,8 +18,8 @@ from fathom.net.blas import PLAIN, ROW_MAJOR, TURNED, sgemm
 from fathom.net.room import Plan, Room, Weights
 
 # All compiled functions stand in this one file: numba's cache on disk notices changes of a
-# function's own file only.
-FAST = {"contract", "reassoc", "nsz"}  # infinities and NaN keep their meaning
+# function's own file only. None of them has leave to regroup or fuse operations: numbers would
+# depend on when and where a function was compiled. Sums over a row are therefore products.
 ONE, ZERO = np.float32(1), np.float32(0)
 BETA_1, BETA_2 = 0.9, 0.999
 NORM_EPSILON = np.float32(1e-5)  # as in torch
@@ -39,7 +39,7 @@ def product(
     )  # fmt: skip
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def _bend(plan: Plan, z: np.ndarray, out: np.ndarray) -> None:
     """out = phi(z)."""
     for i in range(z.shape[0]):
@@ -47,7 +47,7 @@ def _bend(plan: Plan, z: np.ndarray, out: np.ndarray) -> None:
             out[i, j] = z[i, j] * (ONE if z[i, j] > ZERO else plan.left)
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def _unbend(plan: Plan, z: np.ndarray, g: np.ndarray, keep: np.float32, out: np.ndarray) -> None:
     """out = keep out + phi'(z) g."""
     for i in range(z.shape[0]):
@@ -56,67 +56,75 @@ def _unbend(plan: Plan, z: np.ndarray, g: np.ndarray, keep: np.float32, out: np.
             out[i, j] = keep * out[i, j] + slope * g[i, j]
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy")
-def _join(plan: Plan, stream: np.ndarray, z: np.ndarray, out: np.ndarray) -> None:
+@njit(cache=True, error_model="numpy")
+def _means(z: np.ndarray, at: Room) -> None:
+    """at.means = the mean of every row of z."""
+    product(ONE, z, False, at.even, False, ZERO, at.means)
+
+
+@njit(cache=True, error_model="numpy")
+def _join(plan: Plan, stream: np.ndarray, z: np.ndarray, at: Room, out: np.ndarray) -> None:
     """out = keep stream + branch (z - mean), or of phi(z) in order post."""
-    left = ONE if plan.pre else plan.left
+    if not plan.pre:
+        _bend(plan, z, out)
+        z = out
+    if plan.center:
+        _means(z, at)
     for i in range(z.shape[0]):
-        mean = ZERO
-        if plan.center:
-            for j in range(z.shape[1]):
-                mean += z[i, j] * (ONE if z[i, j] > ZERO else left)
-            mean /= np.float32(z.shape[1])
+        mean = at.means[i, 0] if plan.center else ZERO
         for j in range(z.shape[1]):
-            bent = z[i, j] * (ONE if z[i, j] > ZERO else left)
-            out[i, j] = plan.keep * stream[i, j] + plan.branch * (bent - mean)
+            out[i, j] = plan.keep * stream[i, j] + plan.branch * (z[i, j] - mean)
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy")
-def _part(plan: Plan, z: np.ndarray, down: np.ndarray, out: np.ndarray) -> None:
+@njit(cache=True, error_model="numpy")
+def _part(plan: Plan, z: np.ndarray, down: np.ndarray, at: Room, out: np.ndarray) -> None:
     """The gradient on a branch's last pre-activation or matrix, from that on the stream."""
     left = ONE if plan.pre else plan.left
+    if plan.center:
+        _means(down, at)
     for i in range(z.shape[0]):
-        mean = ZERO
-        if plan.center:
-            for j in range(z.shape[1]):
-                mean += down[i, j]
-            mean /= np.float32(z.shape[1])
+        mean = at.means[i, 0] if plan.center else ZERO
         for j in range(z.shape[1]):
             slope = plan.branch * (ONE if z[i, j] > ZERO else left)
             out[i, j] = slope * (down[i, j] - mean)
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy")
-def _normalise(x: np.ndarray, out: np.ndarray, scale: np.ndarray) -> None:
+@njit(cache=True, error_model="numpy")
+def _normalise(x: np.ndarray, at: Room, out: np.ndarray, scale: np.ndarray) -> None:
     """out = (x - mean) scale, row by row, with scale = 1 / standard deviation."""
-    width = np.float32(x.shape[1])
+    _means(x, at)
     for i in range(x.shape[0]):
-        mean, square = ZERO, ZERO
+        mean = at.means[i, 0]
         for j in range(x.shape[1]):
-            mean += x[i, j]
-        mean /= width
+            out[i, j] = x[i, j] - mean
+            at.spare[i, j] = out[i, j] * out[i, j]
+    _means(at.spare, at)
+    for i in range(x.shape[0]):
+        factor = ONE / np.sqrt(at.means[i, 0] + NORM_EPSILON)
+        scale[i] = factor
         for j in range(x.shape[1]):
-            square += (x[i, j] - mean) * (x[i, j] - mean)
-        scale[i] = ONE / np.sqrt(square / width + NORM_EPSILON)
-        for j in range(x.shape[1]):
-            out[i, j] = (x[i, j] - mean) * scale[i]
+            out[i, j] *= factor
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy")
-def _unnormalise(normed: np.ndarray, scale: np.ndarray, g: np.ndarray, out: np.ndarray) -> None:
+@njit(cache=True, error_model="numpy")
+def _unnormalise(
+    normed: np.ndarray, scale: np.ndarray, g: np.ndarray, at: Room, out: np.ndarray
+) -> None:
     """out += the gradient on x, from the gradient g on what _normalise made of it."""
-    width = np.float32(g.shape[1])
+    _means(g, at)
     for i in range(g.shape[0]):
-        mean, along = ZERO, ZERO
+        mean, factor = at.means[i, 0], scale[i]
         for j in range(g.shape[1]):
-            mean += g[i, j]
-            along += g[i, j] * normed[i, j]
-        mean, along = mean / width, along / width
+            at.inner[i, j] = g[i, j] * normed[i, j]
+            out[i, j] += factor * (g[i, j] - mean)
+    _means(at.inner, at)
+    for i in range(g.shape[0]):
+        along = scale[i] * at.means[i, 0]
         for j in range(g.shape[1]):
-            out[i, j] += scale[i] * (g[i, j] - mean - normed[i, j] * along)
+            out[i, j] -= along * normed[i, j]
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def _learn(
     plan: Plan, layer: int, step: int,
     weight: np.ndarray, gradient: np.ndarray, first: np.ndarray, second: np.ndarray,
@@ -136,7 +144,7 @@ def _learn(
         w[i] -= move * m[i] / (np.sqrt(v[i]) + eps)
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def _forward(plan: Plan, weights: Weights, at: Room) -> None:
     size = plan.block_depth
     product(plan.mult[0], at.batch, False, weights.stem, False, ZERO, at.stream[0])
@@ -145,7 +153,7 @@ def _forward(plan: Plan, weights: Weights, at: Room) -> None:
         source = at.stream[block]
         if plan.norm:
             source = at.normed[block]
-            _normalise(at.stream[block], source, at.scale[block])
+            _normalise(at.stream[block], at, source, at.scale[block])
         for i in range(first, last + 1):
             mult, weight = plan.mult[i + 1], weights.blocks[i]
             if plan.pre:
@@ -158,7 +166,7 @@ def _forward(plan: Plan, weights: Weights, at: Room) -> None:
                 if i < last:
                     _bend(plan, at.before[i], at.inputs[i + 1])
         z = at.spare if plan.pre else at.before[last]
-        _join(plan, at.stream[block], z, at.stream[block + 1])
+        _join(plan, at.stream[block], z, at, at.stream[block + 1])
     top = at.stream[-1]
     if plan.pre:
         _bend(plan, at.stream[-1], at.inner)
@@ -166,7 +174,7 @@ def _forward(plan: Plan, weights: Weights, at: Room) -> None:
     product(plan.mult[-1], top, False, weights.readout, False, ZERO, at.outputs)
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def _backward(
     plan: Plan, step: int, weights: Weights, first_moment: Weights, second_moment: Weights, at: Room
 ) -> None:
@@ -184,7 +192,7 @@ def _backward(
     for block in range(at.stream.shape[0] - 2, -1, -1):
         first, last = block * size, block * size + size - 1
         source = at.normed[block] if plan.norm else at.stream[block]
-        _part(plan, at.before[last], at.down, at.inner)
+        _part(plan, at.before[last], at.down, at, at.inner)
         for i in range(last, first - 1, -1):
             mult = plan.mult[i + 1]
             inputs = at.inputs[i] if plan.pre or i > first else source
@@ -200,7 +208,7 @@ def _backward(
                 else:
                     if plan.pre:
                         _unbend(plan, source, at.spare, ZERO, at.spare)
-                    _unnormalise(source, at.scale[block], at.spare, at.down)
+                    _unnormalise(source, at.scale[block], at.spare, at, at.down)
             m, v = first_moment.blocks[i], second_moment.blocks[i]
             _learn(plan, i + 1, step, blocks[i], g.blocks, m, v)
     if plan.ends:
@@ -209,7 +217,7 @@ def _backward(
         _learn(plan, 0, step, weights.stem, g.stem, m, v)
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def _loss(outputs: np.ndarray, rows: np.ndarray, labels: np.ndarray, values: np.ndarray) -> float:
     """The mean loss over a batch; its gradient replaces the outputs. Cross-entropy, or half
     the squared error where there are values."""

@@ -39,8 +39,8 @@ class Weights(NamedTuple):
 class Room(NamedTuple):
     """Where one batch is computed: its examples, the stream after each block, the same
     normalised and the factors of that, the input of each matrix and what phi is applied to,
-    the outputs, gradients on the stream and inside a branch, a spare, and the gradients of
-    the weights."""
+    the outputs, gradients on the stream and inside a branch, a spare, the gradients of the
+    weights, the means of the rows of one of these, and a column of 1/width that gives them."""
 
     batch: np.ndarray
     stream: np.ndarray
@@ -53,6 +53,8 @@ class Room(NamedTuple):
     inner: np.ndarray
     spare: np.ndarray
     gradients: Weights
+    means: np.ndarray
+    even: np.ndarray
 
 
 def room(weights: Weights, batch: int, block_depth: int, norm: bool) -> Room:
@@ -77,4 +79,6 @@ def room(weights: Weights, batch: int, block_depth: int, norm: bool) -> Room:
         inner=empty(batch, width),
         spare=empty(batch, width),
         gradients=Weights(empty(inputs, width), empty(width, width), empty(width, outputs)),
+        means=empty(batch, 1),
+        even=np.full((width, 1), 1 / width, np.float32),
     )
