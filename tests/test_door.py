@@ -209,7 +209,11 @@ def test_nothing_of_ours_is_told_to_listen_beyond_this_machine_or_without_a_toke
     assert "jupyter lab" in lab
     sources = [path.read_text() for path in (ROOT / "lib").rglob("*.py")]
     for said in (lab, *sources):
-        assert not [word for word in ("--ip", "0.0.0.0", "token", "password", "*:") if word in said]
+        assert not [
+            word
+            for word in ("--ip", "0.0.0.0", "token=", ".token", "password", "*:")
+            if word in said
+        ]
 
 
 def test_the_cluster_of_the_readme_listens_on_this_machine_alone() -> None:

@@ -186,8 +186,25 @@ def test_the_loops_cover_what_is_straight_on_both_sides_of_0(make_runs: MakeRuns
             assert left_slope(name) == -at_one[0]
 
 
-def test_every_family_is_compared_with_autograd() -> None:
-    assert {net["family"] for net in NETS} == set(FAMILIES)
+def test_every_family_in_loops_is_compared_with_autograd() -> None:
+    assert {net["family"] for net in NETS} == set(FAMILIES) - {"lm"}
+
+
+@pytest.mark.parametrize("moves", [{"schedule": "cosine"}, {"warmup": 2}, {"decay": 0.1}])
+def test_a_rate_that_moves_or_a_weight_that_decays_is_left_to_autograd(
+    make_runs: MakeRuns, moves: dict[str, Any]
+) -> None:
+    assert compiled.covers(make_runs()[0]) and not compiled.covers(make_runs(**moves)[0])
+
+
+def test_a_rate_of_their_own_is_heard_by_the_ends_in_both_ways(
+    make_runs: MakeRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, own = odd(make_runs)[0], odd(make_runs, log2_lr_ends=-7)[0]
+    assert distance(train([own]), by_autograd(own, monkeypatch)) < 1e-4
+    assert distance(train([own]), train([plain])) > 1e-4
+    same = odd(make_runs, log2_lr_ends=plain.optim.log2_lr)[0]
+    assert distance(train([same]), train([plain])) == 0
 
 
 @pytest.mark.parametrize("task", ["digits", "digits_mse"])

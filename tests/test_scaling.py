@@ -65,12 +65,34 @@ TABLES: dict[str, tuple[Exponents, Row, Row, Row]] = {
 }
 
 
+# CompleteP, Table 1: alpha = 1 and AdamW; and Depth-muP with its first layers sqrt(L) faster.
+TABLES["completep"] = TABLES["ode"]
+TABLES["first_layer"] = TABLES["depth_mup"]
+# The same table: weight decay grows as the rate falls with width, its product with it stays.
+DECAYS: dict[str, tuple[Exponents, ...]] = dict.fromkeys(("sp", "ntp"), (NONE, NONE, NONE))
+GROWING = (NONE, (1.0, 0.0), (1.0, 0.0))
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_a_parametrization_is_the_papers_table(name: str) -> None:
     branch, *rows = TABLES[name]
     found = parametrization(name)
     assert found.branch == branch
-    assert [found.rule(role) for role in ("input", "block", "readout")] == rows
+    rules = [found.rule(role) for role in ("input", "block", "readout")]
+    assert [rule[:-1] for rule in rules] == rows
+    assert [rule.decay for rule in rules] == list(DECAYS.get(name, GROWING))
+    assert found.rule("embed") == found.rule("input")
+    assert found.rule("block:2") == found.rule("block")
+
+
+def test_the_first_layer_of_a_branch_has_a_rule_of_its_own_where_it_is_corrected() -> None:
+    for name in RULES:
+        rules = parametrization(name)
+        corrected = name == "first_layer"
+        assert (rules.rule("block:1") != rules.rule("block:2")) == corrected
+    first, then = (parametrization("first_layer").rule(f"block:{i}") for i in (1, 2))
+    assert (first.adam.depth, then.adam.depth) == (0, -0.5)
+    assert (first.sgd.depth, then.sgd.depth) == (0.5, 0)
 
 
 def test_every_named_parametrization_is_typed_in_again() -> None:
@@ -101,7 +123,7 @@ def test_a_power_is_of_size_over_base_size(make_runs: MakeRuns) -> None:
 
 def test_a_table_prints_as_the_papers_do() -> None:
     printed = parametrization("depth_mup").table()
-    assert list(printed.loc["block"]) == ["1", "N^-0.5", "1", "N^-1 L^-0.5", "N^-1 L^-0.5"]
+    assert list(printed.loc["block"]) == ["1", "N^-0.5", "1", "N^-1 L^-0.5", "N^-1 L^-0.5", "N^1"]
     assert printed.loc["branch factor", "multiplier"] == "L^-0.5"
 
 
@@ -113,12 +135,18 @@ def test_all_parametrizations_coincide_at_base_size(make_runs: MakeRuns, kind: s
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adam"])
-def test_away_from_base_size_no_two_coincide(make_runs: MakeRuns, kind: str) -> None:
+def test_away_from_base_size_only_namesakes_coincide(make_runs: MakeRuns, kind: str) -> None:
     for phi in ("relu", "tanh"):
         size = {"phi": phi, "base_width": 4, "base_depth": 1}
-        runs = make_runs(rules=list(RULES), kind=kind, log2_lr=-6, **size)
-        last = {round(float(train([run]).loss[0, -1]), 6) for run in runs}
-        assert len(last) == len(RULES)
+        last = {
+            name: tuple(
+                round(float(train([run]).loss[0, -1]), 6)
+                for run in make_runs(rules=name, kind=kind, log2_lr=-6, block_depth=[1, 2], **size)
+            )
+            for name in RULES
+        }
+        assert last.pop("completep") == last["ode"]
+        assert len(set(last.values())) == len(RULES) - 1
 
 
 def torch_losses(run: Run, groups: list[dict[str, Any]]) -> list[float]:
@@ -172,7 +200,7 @@ def shifted(power: Power, theta: Power, times: int) -> Power:
 def moved(before: Parametrization, role: str, theta: Power, part: str) -> Parametrization:
     """A factor theta taken from a role's init into its multiplier, with the rates that make up
     for it; `part` names one field that is left as it was, or nothing."""
-    times = {"mult": 1, "init": -1, "sgd": -2, "adam": -1, "eps": 1} | {part: 0}
+    times = {"mult": 1, "init": -1, "sgd": -2, "adam": -1, "eps": 1, "decay": 1} | {part: 0}
     rule = before.rules[role]._asdict()
     after = Rule(**{name: shifted(power, theta, times[name]) for name, power in rule.items()})
     return replace(before, rules={**before.rules, role: after})
@@ -180,8 +208,9 @@ def moved(before: Parametrization, role: str, theta: Power, part: str) -> Parame
 
 def three_losses(make_runs: MakeRuns, kind: str, **changes: object) -> Array:
     """The losses before and after each of three steps, at twice the base width and depth."""
-    size = {"width": 32, "depth": 4, "log2_lr": -6 if kind == "adam" else -3}
-    return train(make_runs(**size, kind=kind, steps=4, seed=[1, 2], **changes)).loss
+    size = {"width": 32, "depth": 4, "steps": 4, "seed": [1, 2]}
+    rate = {"sgd": {"log2_lr": -3}, "adam": {"log2_lr": -6, "decay": 2.0}}[kind]
+    return train(make_runs(**size, **rate, kind=kind, **changes)).loss
 
 
 @pytest.fixture
@@ -203,7 +232,10 @@ def test_a_factor_moved_from_init_to_multiplier_with_its_rate_leaves_training_as
 
 
 @pytest.mark.usefixtures("large_epsilon")
-@pytest.mark.parametrize(("kind", "part"), [("sgd", "sgd"), ("adam", "adam"), ("adam", "eps")])
+@pytest.mark.parametrize(
+    ("kind", "part"),
+    [("sgd", "sgd"), ("adam", "adam"), ("adam", "eps"), ("adam", "decay")],
+)
 @pytest.mark.parametrize("role", ["input", "block", "readout"])
 def test_a_factor_moved_without_its_rate_changes_training(
     make_runs: MakeRuns, monkeypatch: pytest.MonkeyPatch, kind: str, part: str, role: str

@@ -14,7 +14,7 @@ from fathom.net import plan, workers
 from fathom.net import sweep as engine
 from fathom.net.sweep import Row, sweep
 from fathom.net.train import NUMERICS
-from fathom.spec import COLUMNS, MEASURED, METRICS, Machine, Refused, Run, grid
+from fathom.spec import COLUMNS, MEASURED, Machine, Refused, Run, grid
 from ruamel.yaml import YAML
 
 
@@ -108,7 +108,7 @@ def test_a_sweep_that_was_killed_resumes_to_the_same_table(
 def test_a_table_has_one_row_per_run_and_the_columns_it_promises(runs: list[Run]) -> None:
     table = table_of(runs)
     assert list(table["key"]) == [run.key for run in runs]
-    assert list(table.columns) == [*COLUMNS, *METRICS[:4], "numerics", "key"]
+    assert list(table.columns) == [*COLUMNS, *MEASURED["train"], "numerics", "key"]
     assert ((table["loss_mean"] == math.inf) == (table["log2_lr"] == 60)).all()
 
 

@@ -13,8 +13,9 @@ from fathom.spec import Run
 
 def covers(run: Run) -> bool:
     """Whether the loops can train a run: a residual MLP or a chain, phi straight on both
-    sides of 0."""
-    return run.net.family in ("mlp", "resmlp") and left_slope(run.net.phi) is not None
+    sides of 0, at a constant rate."""
+    straight = run.net.family in ("mlp", "resmlp") and left_slope(run.net.phi) is not None
+    return straight and run.optim.plain
 
 
 class Session:

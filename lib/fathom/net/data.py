@@ -1,10 +1,16 @@
 """Tasks: tensors of inputs and targets, seeded, offline, on real data where there is any.
 
 Digits are scikit-learn's 1797 images of 8 x 8 pixels, centred pixel by pixel and divided
-by one number (three pixels are constant). A fixed split holds 288 of them out.
+by one number (three pixels are constant). A fixed split holds 288 of them out. Text is the
+English of the locked scipy: the docstrings of all its files, five million bytes.
 """
 
+import ast
+import hashlib
 from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,14 +18,20 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from fathom.spec import Refused
+
 HELD_OUT = 288
 PAIRS = 20_000
+CONTEXT = 64  # tokens of a text that are read at once
+TEXT = "443313690c5a30c7"  # the first digits of the SHA-256 of scipy 1.17.1's docstrings
 
 
 class Task(NamedTuple):
     """Inputs (examples, inputs) with targets: classes (examples,) for cross-entropy, or
-    values (examples, outputs) for half the squared error. The last `held_out` examples
-    are never trained on. `inputs` is None where the input is as wide as the network."""
+    values (examples, outputs) for half the squared error. In a text, both are tokens
+    (examples, CONTEXT), a token's target is the next one, and `inputs` is how many there
+    are. The last `held_out` examples are never trained on. `inputs` is None where the input
+    is as wide as the network."""
 
     inputs: int | None
     outputs: int
@@ -42,10 +54,14 @@ def task(name: str) -> Task:
 
     digits: clean labels. digits_noisy: 30 % of the labels redrawn. digits_random: every
     label redrawn. digits_sum: two images side by side, their sum modulo 10, no pair
-    twice. digits_mse: clean labels as one-hot targets of the squared error. gaussian: one
-    standard normal input as wide as the network, target 1 or -1 (zero mean, unit
-    variance), the setting of the one-step formula; it has no fixed examples.
+    twice. digits_mse: clean labels as one-hot targets of the squared error. text: the next
+    byte of scipy's docstrings, in windows that do not overlap. gaussian: one standard normal
+    input as wide as the network, target 1 or -1 (zero mean, unit variance), the setting of
+    the one-step formula; it has no fixed examples. Raises Refused where scipy's docstrings
+    are not those of the locked release.
     """
+    if name == "text":
+        return _text()
     if name == "gaussian":
         return Task(None, 1, torch.empty(0), torch.empty(0), held_out=0)
     x, y, rng = *_digits(), np.random.default_rng(2309_16620)
@@ -73,6 +89,32 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
     order = np.random.default_rng(2310_02244).permutation(len(classes))
     x = pixels - pixels.mean(axis=0)
     return (x / x.std()).astype(np.float32)[order], classes.astype(np.int64)[order]
+
+
+def _text() -> Task:
+    spoken = docstrings().encode()
+    if not hashlib.sha256(spoken).hexdigest().startswith(TEXT):
+        raise Refused(
+            f"task text: the docstrings of scipy {version('scipy')} here are not those of the "
+            "release in requirements.lock; install that with pip install -r requirements.lock"
+        )
+    known, tokens = np.unique(np.frombuffer(spoken, np.uint8), return_inverse=True)
+    windows = np.lib.stride_tricks.sliding_window_view(tokens, CONTEXT + 1)[::CONTEXT]
+    order = np.random.default_rng(2310_02244).permutation(len(windows))
+    shuffled = torch.from_numpy(windows[order].astype(np.int64))
+    return Task(len(known), len(known), shuffled[:, :-1], shuffled[:, 1:])
+
+
+def docstrings() -> str:
+    """Every docstring of the installed scipy, file by file in the order of their names."""
+    found = find_spec("scipy")
+    top = Path(found.origin).parent if found and found.origin else Path()
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    spoken = []
+    for path in sorted(top.rglob("*.py"), key=lambda path: path.relative_to(top).as_posix()):
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        spoken += [ast.get_docstring(node) for node in nodes if isinstance(node, kinds)]
+    return "\n\n".join(filter(None, spoken))
 
 
 def _sums(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Task:

@@ -1,5 +1,6 @@
 """Training by autograd: a stack of runs of one shape, side by side, for every family."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -7,8 +8,20 @@ from torch import Tensor
 
 from fathom.net.data import task
 from fathom.net.loops import BETA_1, BETA_2
-from fathom.net.stack import Stack, column, epsilon, losses, rate, trained
+from fathom.net.stack import Stack, column, epsilon, losses, rate, shrinkage, trained
 from fathom.phi import Array
+from fathom.spec import Optim
+
+
+def schedule(optim: Optim, step: int) -> float:
+    """The share of the full rate at which a step is taken: it rises linearly over the first
+    `warmup` steps, then stays, or falls to 0 along half a cosine."""
+    if step < optim.warmup:
+        return (step + 1) / optim.warmup
+    if optim.schedule == "constant":
+        return 1.0
+    done = (step - optim.warmup) / (optim.steps - optim.warmup)
+    return (1 + math.cos(math.pi * done)) / 2
 
 
 class Session:
@@ -31,6 +44,8 @@ class Session:
         self.weights = [nets.weights[i].requires_grad_() for i in learning]
         self.rates = [column([rate(run, role) for run in nets.runs]).to(device) for role in roles]
         self.eps = [epsilon(first, role) for role in roles]
+        shrink = [[shrinkage(run, role) for run in nets.runs] for role in roles]
+        self.shrink = [column(each).to(device) for each in shrink] if first.optim.decay else []
         adam = first.optim.kind == "adam"
         self.moments = [torch.zeros_like(w) for w in 2 * self.weights] if adam else []
         self.state = [part.detach() for part in (*self.weights, *self.moments)]
@@ -57,10 +72,12 @@ class Session:
 
     @torch.no_grad()
     def _update(self, step: int, gradients: Sequence[Tensor]) -> None:
-        adam = self.optim.kind == "adam"
+        adam, share = self.optim.kind == "adam", schedule(self.optim, step)
+        for weight, shrink in zip(self.weights, self.shrink, strict=False):
+            weight.mul_(1 - share * shrink)
         moves = self._adam(step, gradients) if adam else gradients
         for weight, rates, move in zip(self.weights, self.rates, moves, strict=True):
-            weight.addcmul_(move, rates, value=1.0 if adam else -1.0)
+            weight.addcmul_(move, rates, value=share if adam else -share)
 
     def _adam(self, step: int, gradients: Sequence[Tensor]) -> list[Tensor]:
         """What Adam would add to each weight at rate 1: torch's own kernel, on zeros."""

@@ -7,7 +7,8 @@ Away from it, with m_N = width / base width and m_L = depth / base depth, a laye
     y = mult (W x),   W ~ N(0, (init_gain / n_0) init^2),
 
 and steps at rate * sgd or rate * adam, where mult, init, ... are powers of m_N and m_L
-and n_0 is the fan-in at base width.
+and n_0 is the fan-in at base width. AdamW takes the share rate * adam * weight decay * decay
+off a weight in every step.
 """
 
 from collections.abc import Mapping
@@ -34,21 +35,27 @@ class Power(NamedTuple):
 ONE = Power()
 
 
+FALLS_BACK = {"block:1": "block", "block:2": "block", "embed": "input"}
+
+
 class Rule(NamedTuple):
-    """How one role of weight is scaled: multiplier, init, SGD and Adam rate, Adam's epsilon."""
+    """How one role of weight is scaled: multiplier, init, SGD and Adam rate, Adam's epsilon,
+    weight decay."""
 
     mult: Power = ONE
     init: Power = ONE
     sgd: Power = ONE
     adam: Power = ONE
     eps: Power = ONE
+    decay: Power = ONE
 
 
 @dataclass(frozen=True)
 class Parametrization:
     """A name, the factor on every residual branch, and a rule for every role.
 
-    Roles: input, block (or block:1, block:2 where layers of a branch differ), readout.
+    Roles: input, embed (an input that is looked up), block (or block:1, block:2 where layers
+    of a branch differ), readout.
     """
 
     name: str
@@ -56,14 +63,14 @@ class Parametrization:
     rules: Mapping[str, Rule]
 
     def rule(self, role: str) -> Rule:
-        """The rule of a role; block:1 and block:2 fall back on block."""
-        return self.rules[role] if role in self.rules else self.rules[role.split(":")[0]]
+        """The rule of a role; block:1 and block:2 fall back on block, embed on input."""
+        return self.rules.get(role) or self.rules[FALLS_BACK[role]]
 
     def table(self) -> pd.DataFrame:
         """The parametrization as the papers print it: one row per role, powers of N and L."""
         rows = {role: [_power(p) for p in rule] for role, rule in self.rules.items()}
-        rows["branch factor"] = [_power(self.branch), "", "", "", ""]
-        columns = ["multiplier", "init", "SGD rate", "Adam rate", "Adam epsilon"]
+        columns = ["multiplier", "init", "SGD rate", "Adam rate", "Adam epsilon", "weight decay"]
+        rows["branch factor"] = [_power(self.branch), *[""] * (len(columns) - 1)]
         return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 
@@ -100,8 +107,8 @@ MUP = Parametrization(
     ONE,
     {
         "input": Rule(sgd=Power(1), eps=Power(-1)),
-        "block": Rule(init=Power(-1 / 2), adam=Power(-1), eps=Power(-1)),
-        "readout": Rule(init=Power(-1), sgd=Power(-1), adam=Power(-1)),
+        "block": Rule(init=Power(-1 / 2), adam=Power(-1), eps=Power(-1), decay=Power(1)),
+        "readout": Rule(init=Power(-1), sgd=Power(-1), adam=Power(-1), decay=Power(1)),
     },
 )
 
@@ -118,6 +125,16 @@ def alpha(a: float, g: float) -> Parametrization:
 
 DEPTH_MUP = replace(alpha(1 / 2, 1 / 2), name="depth_mup")
 ODE = replace(alpha(1, 0), name="ode")
+# Under Adam the same powers as ode (Dey et al. 2025, Table 1, alpha = 1); the name is that of
+# networks with two matrices in a branch, where it was proposed.
+COMPLETEP = replace(ODE, name="completep")
+
+# Depth-muP, but the first matrix of a branch learns sqrt(L) faster: the correction proposed for
+# block depth 2 (Yao, Wu and Gao 2025), which section 9.3 of Tensor Programs VI says must fail.
+_first = DEPTH_MUP.rules["block"]._replace(sgd=Power(0, 1 / 2), adam=Power(-1))
+FIRST_LAYER = Parametrization(
+    "first_layer", DEPTH_MUP.branch, {**DEPTH_MUP.rules, "block:1": _first}
+)
 
 # Variance form: the branch is damped in its weights' variance, 1/(L n), and nowhere else.
 # The rate keeps no power of depth: its drift, L^-1, is what the law for this form predicts.
@@ -126,7 +143,9 @@ AM_MUP = Parametrization(
     "am_mup", ONE, {**MUP.rules, "block": _block._replace(init=Power(-1 / 2, -1 / 2))}
 )
 
-PARAMETRIZATIONS = {p.name: p for p in (SP, NTP, MUP, ODE, DEPTH_MUP, AM_MUP)}
+PARAMETRIZATIONS = {
+    p.name: p for p in (SP, NTP, MUP, ODE, DEPTH_MUP, AM_MUP, COMPLETEP, FIRST_LAYER)
+}
 
 
 def parametrization(name: str) -> Parametrization:

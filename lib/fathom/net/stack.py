@@ -25,9 +25,9 @@ EPSILON = 1e-12  # Adam's
 
 def shape(run: Run) -> tuple[object, ...]:
     """What runs must share to be trained as one stack."""
-    net, optim = run.net, run.optim
-    same = net.model_dump(exclude={"gain", "init_gain"})
-    return (*same.values(), run.rules, run.base, optim.kind, optim.batch, optim.steps, run.task)
+    net = run.net.model_dump(exclude={"gain", "init_gain"})
+    optim = run.optim.model_dump(exclude={"log2_lr", "log2_lr_ends"})
+    return (*net.values(), *optim.values(), run.rules, run.base, run.task)
 
 
 class Stack(NamedTuple):
@@ -42,12 +42,18 @@ class Stack(NamedTuple):
     scaled: frozenset[int]
 
     def __call__(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Outputs (runs, batch, outputs) and units of the networks at x (runs, batch, inputs)."""
+        """Outputs (runs, rows, outputs) and units of the networks at x: (runs, batch, inputs), or
+        tokens (runs, batch, context), each of which is a row."""
         return self.model.forward(self.apply, self.branch, x)
 
     def apply(self, i: int, h: Tensor) -> Tensor:
-        """The i-th layer of every run, with its multiplier."""
-        y = torch.bmm(h, self.weights[i])
+        """The i-th layer of every run, with its multiplier; whole numbers are looked up."""
+        weight = self.weights[i]
+        if h.dtype == torch.int64:
+            rows = h.flatten(1) + weight.shape[1] * torch.arange(len(h), device=h.device)[:, None]
+            y = torch.nn.functional.embedding(rows, weight.flatten(0, 1))
+        else:
+            y = torch.bmm(h, weight)
         return y * self.mults[i] if i in self.scaled else y
 
 
@@ -86,17 +92,19 @@ def _draw(model: Model, i: int, seed: int) -> Tensor:
 
 
 def _scale(run: Run, role: str, fan_in: int) -> float:
-    """The standard deviation of a weight's entries; the read-out takes no init_gain."""
-    at_base = fan_in if role == "input" else run.base.width
+    """The standard deviation of a weight's entries; the read-out takes no init_gain. What is
+    looked up has a fan-in of 1; a fan-in that grows with width is a multiple of it."""
+    grows = fan_in // run.net.width * run.base.width
+    at_base = {"input": fan_in, "embed": 1}.get(role, grows)
     variance = (1.0 if role == "readout" else run.net.init_gain) / at_base
     return math.sqrt(variance) * rule(run, role).init.at(run)
 
 
 def losses(outputs: Tensor, y: Tensor) -> Tensor:
     """The mean loss of each run, shape (runs,): cross-entropy in nats, or half the squared
-    error summed over outputs, averaged over the batch."""
+    error summed over outputs, averaged over the batch (and over the tokens of its texts)."""
     if y.dtype == torch.int64:
-        return -log_softmax(outputs, -1).gather(-1, y.unsqueeze(-1)).mean((1, 2))
+        return -log_softmax(outputs, -1).gather(-1, y.flatten(1).unsqueeze(-1)).mean((1, 2))
     return ((outputs - y) ** 2).sum(-1).mean(-1) / 2
 
 
@@ -108,8 +116,15 @@ def trained(net: Net, model: Model) -> list[int]:
 
 def rate(run: Run, role: str) -> float:
     """The learning rate of one role of weight in a run."""
-    rules = rule(run, role)
-    return 2.0**run.optim.log2_lr * (rules.sgd if run.optim.kind == "sgd" else rules.adam).at(run)
+    rules, log2_lr = rule(run, role), run.optim.log2_lr
+    if run.optim.log2_lr_ends is not None and not role.startswith("block"):
+        log2_lr = run.optim.log2_lr_ends
+    return 2.0**log2_lr * (rules.sgd if run.optim.kind == "sgd" else rules.adam).at(run)
+
+
+def shrinkage(run: Run, role: str) -> float:
+    """The share of one role of weight that AdamW takes off it in a step at full rate."""
+    return rate(run, role) * run.optim.decay * rule(run, role).decay.at(run)
 
 
 def epsilon(run: Run, role: str) -> float:

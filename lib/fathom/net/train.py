@@ -15,12 +15,14 @@ import torch
 from torch import Tensor
 
 from fathom.net import compiled, eager
+from fathom.net.data import CONTEXT
 from fathom.net.stack import Stack, stack
 from fathom.phi import Array
 from fathom.spec import Refused, Run
 
 # Bumped by hand when a change moves numbers: every row trained before is then trained anew.
 NUMERICS = {"mlp": 3, "resmlp": 3, "sgd": 1, "adam": 2, "digits": 1, "gaussian": 1}
+NUMERICS |= {"lm": 1, "text": 1}
 
 PIECE = 2e10  # operations between two moments at which training can be interrupted, about 0.2 s
 SAVED = 3e12  # operations between two checkpoints of a large run, about half a minute
@@ -34,8 +36,10 @@ def numerics(run: Run) -> str:
 
 def cost(run: Run) -> float:
     """What a run costs, in arithmetic operations, roughly."""
-    matrices = run.net.depth * run.net.block_depth + 1
-    return float(run.optim.steps * matrices * run.net.width**2 * (6 * run.optim.batch + 60))
+    text = run.net.family == "lm"
+    matrices = run.net.depth * (12 if text else run.net.block_depth) + 1
+    rows = run.optim.batch * (CONTEXT if text else 1)
+    return float(run.optim.steps * matrices * run.net.width**2 * (6 * rows + 60))
 
 
 class Curves(NamedTuple):
@@ -150,13 +154,17 @@ def _denormals_flushed() -> Iterator[None]:
 
 
 def summary(curves: Curves) -> list[dict[str, float]]:
-    """The losses of a table's row, one dictionary per run: means over all steps, over the
-    first and last fifth, and the held-out loss; all inf where any of them is not finite."""
-    fifth = max(1, curves.loss.shape[1] // 5)
+    """The losses of a table's row, one dictionary per run: means over all steps and over each
+    fifth of them, and the held-out loss; all inf where any of them is not finite."""
+    steps = curves.loss.shape[1]
+    fifth = max(1, steps // 5)
+    starts = [min(i * fifth, steps - fifth) for i in range(4)] + [steps - fifth]
+    names = ("loss_early", "loss_second", "loss_third", "loss_fourth", "loss_late")
     rows = []
     for loss, held_out in zip(curves.loss, curves.held_out, strict=True):
-        slices = {"loss_mean": loss, "loss_early": loss[:fifth], "loss_late": loss[-fifth:]}
-        row = {name: float(part.mean()) for name, part in slices.items()}
+        row = {"loss_mean": float(loss.mean())}
+        for name, start in zip(names, starts, strict=True):
+            row[name] = float(loss[start : start + fifth].mean())
         row["loss_held_out"] = float(held_out)
         finite = bool(np.isfinite(loss).all() and np.isfinite(held_out))
         rows.append(row if finite else dict.fromkeys(row, math.inf))

@@ -36,11 +36,15 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+BRANCH = ("block_depth", "order", "center", "norm", "gain")  # settings of residual branches
+
+
 class Net(Part):
     """One architecture at one size.
 
     `depth` counts residual blocks (the papers' L); for a plain chain, all matrices before
-    the read-out, the input matrix included, so that it equals the effective depth.
+    the read-out, the input matrix included, so that it equals the effective depth; for a
+    language model, layers of attention and MLP.
     """
 
     family: Annotated[str, one_of(FAMILIES)]
@@ -56,13 +60,18 @@ class Net(Part):
     train_ends: Annotated[bool, Field(description="true or false")] = True
 
     @model_validator(mode="after")
-    def _chain_has_no_branch(self) -> "Net":
+    def _only_what_the_family_has(self) -> "Net":
         plain = Net.model_construct(family="mlp", width=1, depth=1)
-        for name in ("block_depth", "order", "center", "norm", "gain"):
-            if self.family == "mlp" and getattr(self, name) != getattr(plain, name):
-                raise ValueError(f"{name} is a setting of residual branches; family mlp has none")
+        have = {"resmlp": BRANCH, "lm": ("gain",)}.get(self.family, ())
+        for name in BRANCH:
+            if name not in have and getattr(self, name) != getattr(plain, name):
+                raise ValueError(
+                    f"{name} is a setting of residual MLPs that family {self.family} does not have"
+                )
         if self.family == "mlp" and self.depth == 1 and not self.train_ends:
             raise ValueError("a chain of depth 1 with train_ends false has nothing to train")
+        if self.family == "lm" and self.width % 16:
+            raise ValueError(f"width {self.width} is not a multiple of 16, the width of a head")
         return self
 
 
@@ -73,19 +82,42 @@ class Base(Part):
     depth: Count
 
 
+Rate = Annotated[
+    float,
+    Field(ge=-120, le=120, description="the base-2 logarithm of the rate, in halves, -120 to 120"),
+    AfterValidator(whole_halves),
+]
+
+
 class Optim(Part):
-    """The optimizer: `log2_lr` is the base-2 logarithm of the rate at base size."""
+    """The optimizer: `log2_lr` is the base-2 logarithm of the rate at base size.
+
+    Where `log2_lr_ends` is given, stem and read-out keep that rate. The rate rises over
+    `warmup` steps, then stays (constant) or falls to 0 at the last step (cosine). `decay`
+    is AdamW's: each step takes the share rate x decay off a weight.
+    """
 
     kind: Annotated[str, one_of(("sgd", "adam"))]
-    log2_lr: Annotated[
-        float,
-        Field(
-            ge=-120, le=120, description="the base-2 logarithm of the rate, in halves, -120 to 120"
-        ),
-        AfterValidator(whole_halves),
-    ]
+    log2_lr: Rate
     batch: Count
     steps: Count
+    schedule: Annotated[str, one_of(("constant", "cosine"))] = "constant"
+    warmup: Annotated[int, Field(ge=0, description="a whole number of steps, at least 0")] = 0
+    decay: Annotated[
+        float, Field(ge=0, allow_inf_nan=False, description="a finite number, at least 0")
+    ] = 0.0
+    log2_lr_ends: Rate | None = None
+
+    @model_validator(mode="after")
+    def _warms_up_in_time(self) -> "Optim":
+        if self.warmup >= self.steps:
+            raise ValueError(f"warmup {self.warmup} has to be below steps {self.steps}")
+        return self
+
+    @property
+    def plain(self) -> bool:
+        """Whether the rate is constant and weights do not decay."""
+        return (self.schedule, self.warmup, self.decay) == ("constant", 0, 0.0)
 
 
 class Run(Part):
@@ -97,6 +129,14 @@ class Run(Part):
     optim: Optim
     task: Annotated[str, one_of(TASKS)]
     seed: Annotated[int, Field(ge=0, description="a whole number, at least 0")]
+
+    @model_validator(mode="after")
+    def _text_is_for_language_models(self) -> "Run":
+        if (self.task == "text") != (self.net.family == "lm"):
+            raise ValueError(
+                f"task {self.task} is not for family {self.net.family}; text and lm go together"
+            )
+        return self
 
     @property
     def key(self) -> str:

@@ -7,21 +7,25 @@ from collections.abc import Iterable
 
 from pydantic import AfterValidator
 
-FAMILIES = ("mlp", "resmlp")
+FAMILIES = ("mlp", "resmlp", "lm")
 PHIS = ("linear", "relu", "abs", "tanh", "gelu")
-RULES = ("sp", "ntp", "mup", "ode", "depth_mup", "am_mup")
+RULES = ("sp", "ntp", "mup", "ode", "depth_mup", "am_mup", "completep", "first_layer")
 TASKS = (
     "digits",
     "digits_noisy",
     "digits_random",
     "digits_sum",
     "digits_mse",
+    "text",
     "gaussian",
 )
 GAPS = (4, 5, 6, 7, 8, 9, 10, 11)  # diversity's epsilon: 2^-4 ... 2^-11
 _UPDATES = ("update_mean", "update_last", "update_max", "update_relative")
 MEASURED: dict[str, tuple[str, ...]] = {
-    "train": ("loss_mean", "loss_early", "loss_late", "loss_held_out"),
+    "train": (
+        *("loss_mean", "loss_early", "loss_second", "loss_third", "loss_fourth", "loss_late"),
+        "loss_held_out",
+    ),
     "one_step": _UPDATES,
     "one_sample_step": _UPDATES,
     "coordinates": (
@@ -37,7 +41,7 @@ PREDICTIONS = ("constant", "inverse", "three_halves", "finite_depth")
 COLUMNS = (
     *("task", "family", "rules", "phi", "width", "depth", "block_depth", "order", "center"),
     *("norm", "gain", "init_gain", "train_ends", "base_width", "base_depth"),
-    *("kind", "batch", "steps", "log2_lr", "seed"),
+    *("kind", "batch", "steps", "schedule", "warmup", "decay", "log2_lr_ends", "log2_lr", "seed"),
 )
 SIZES = ("layers", "log2_gain")  # of a run, counted from its columns
 WORDS: dict[str, tuple[str, ...]] = {
@@ -48,6 +52,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "order": ("post", "pre"),
     "norm": ("none", "layer"),
     "kind": ("sgd", "adam"),
+    "schedule": ("constant", "cosine"),
     "measure": MEASURES,
     "derive": DERIVED,
     "metric": METRICS,

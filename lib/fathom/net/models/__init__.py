@@ -1,11 +1,12 @@
 """Architectures: one file per family, each a builder (net, inputs, outputs) -> Model."""
 
 from fathom.net.layers import Model
+from fathom.net.models.lm import lm
 from fathom.net.models.mlp import mlp
 from fathom.net.models.resmlp import resmlp
 from fathom.spec import Net
 
-FAMILIES = {"mlp": mlp, "resmlp": resmlp}
+FAMILIES = {"mlp": mlp, "resmlp": resmlp, "lm": lm}
 
 
 def build(net: Net, inputs: int | None, outputs: int) -> Model:
