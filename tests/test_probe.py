@@ -203,3 +203,10 @@ def test_one_step_on_a_relu_chain_is_the_finite_depth_formula(
 def test_one_step_on_a_chain_of_abs_has_kappa_one(make_runs: MakeRuns, depth: int) -> None:
     assert ratio_to_formula(make_runs, "abs", depth, 1.0, 1.0) == pytest.approx(1, abs=0.1)
     assert ratio_to_formula(make_runs, "abs", depth, 1.0, 2.0) > 1.15
+
+
+@pytest.mark.parametrize("measure", sorted(probe.NUMERICS))
+def test_a_language_model_is_refused_by_every_measure(make_runs: MakeRuns, measure: str) -> None:
+    runs = make_runs(family="lm", task="text")
+    with pytest.raises(Refused, match=f"family lm: {measure} is measured on mlp and resmlp"):
+        probe.measured(runs, measure)

@@ -11,14 +11,17 @@ from torch.autograd import forward_ad
 from fathom.net import scales
 from fathom.net.data import gaussian, task
 from fathom.net.stack import Stack, column, losses, rule, stack, trained
-from fathom.spec import Run
+from fathom.spec import Refused, Run
 
 # Bumped by hand when a change moves a measure's numbers.
 NUMERICS = {"one_step": 1, "one_sample_step": 1, "coordinates": 1, "diversity": 1}
 
 
 def measured(runs: Sequence[Run], measure: str) -> list[dict[str, float]]:
-    """What a measure finds on runs of one shape, one dictionary per run."""
+    """What a measure finds on runs of one shape, one dictionary per run; raises Refused for a
+    language model, which none of them is made for."""
+    if runs[0].net.family == "lm":
+        raise Refused(f"family lm: {measure} is measured on mlp and resmlp; give one of these")
     if measure == "coordinates":
         return scales.coordinates(runs)
     return scales.diversity(runs) if measure == "diversity" else one_step(runs, measure)
