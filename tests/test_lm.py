@@ -38,7 +38,6 @@ def test_the_text_is_long_enough_and_each_targets_is_the_next_byte() -> None:
 
 
 def test_the_text_is_read_in_the_same_way_every_time() -> None:
-    assert data.docstrings() == data.docstrings()
     assert torch.equal(data._text().x[-HELD_OUT:], task("text").x[-HELD_OUT:])
 
 

@@ -36,6 +36,7 @@ from fathom.law.optima import (
     sized,
     summary,
     transfer,
+    viable,
 )
 from fathom.law.powers import distances, each, guides, phases, sizes, tuned
 
@@ -43,6 +44,7 @@ DERIVED: dict[str, Callable[..., pd.DataFrame]] = {
     "optima": optima,
     "transfer": transfer,
     "one_step": one_step_optima,
+    "viable": viable,
 }
 
 __all__ = [
@@ -74,6 +76,7 @@ __all__ = [
     "summary",
     "together",
     "transfer",
+    "viable",
     "tuned",
     "where",
     "worst_gap",

@@ -129,6 +129,12 @@ def level_gap(
     return interval((sides[0] - sides[1]).to_numpy(float))
 
 
+def spread(table: pd.DataFrame, *, of: str, given: Mapping[str, Any]) -> Interval:
+    """The largest minus the smallest logarithm of a measured column among the rows of a seed."""
+    rows = where(table, given).groupby("seed")[of]
+    return interval([float(np.ptp(np.log(one.to_numpy(float)))) for _, one in rows])
+
+
 def deeper(table: pd.DataFrame, *, given: Mapping[str, Any]) -> Interval:
     """Best log loss at a depth minus that at the next smaller one, at the step where the
     interval reaches highest: below zero means that every step deeper helps. NaN where a
@@ -203,6 +209,7 @@ MEASURES: dict[str, Callable[..., Interval]] = {
     "trend": trend,
     "level": level,
     "level_gap": level_gap,
+    "spread": spread,
     "deeper": deeper,
     "ridge": ridge,
     "ridge_gap": ridge_gap,

@@ -77,6 +77,38 @@ def _optimum(rate: Array, loss: Array) -> tuple[float, float, str]:
     return float(rate[i] - b / (2 * a)), float(c - b * b / (4 * a)), flag
 
 
+def viable(
+    runs: pd.DataFrame, by: Sequence[str], within: float, metric: str = "loss_mean"
+) -> pd.DataFrame:
+    """The largest rate of every cell and seed at which the log loss is at most `within` above
+    the cell's best, between grid points by a straight line.
+
+    A table like that of `optima`, with that rate as the optimum. Flags: cliff, the next rate
+    diverged, and the rate is the last that did not; edge, the grid ends before the loss has
+    risen so far; failed, no run survived. Source: Tensor Programs VI, Figure 16."""
+    rows = []
+    for cell, group in runs.groupby([*by, "seed"], sort=True):
+        rate, loss = _curve(group, metric)
+        found = _viable(rate, loss, within)
+        named = dict(zip([*by, "seed"], as_tuple(cell), strict=True))
+        rows.append({**named, **dict(zip(("optimum", "log_loss", "flag"), found, strict=True))})
+    return pd.DataFrame(rows)
+
+
+def _viable(rate: Array, loss: Array, within: float) -> tuple[float, float, str]:
+    if not np.isfinite(loss).any():
+        return math.nan, math.inf, "failed"
+    best, bound = int(np.argmin(loss)), float(loss.min()) + within
+    above = np.flatnonzero(loss[best:] > bound)
+    if not len(above):
+        return float(rate[-1]), float(loss[-1]), "edge"
+    i = best + int(above[0])
+    if not np.isfinite(loss[i]):
+        return float(rate[i - 1]), float(loss[i - 1]), "cliff"
+    share = (bound - loss[i - 1]) / (loss[i] - loss[i - 1])
+    return float(rate[i - 1] + share * (rate[i] - rate[i - 1])), bound, ""
+
+
 def loss_at(rate: Array, loss: Array, wanted: float) -> float:
     """Log loss at a rate between grid points: the parabola through the three nearest, inf
     where one of the two around it diverged, NaN outside the grid."""

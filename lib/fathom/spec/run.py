@@ -196,6 +196,9 @@ class Law(Part):
     chance: Annotated[
         float | None, Field(gt=0, description="the loss of a network that has learned nothing")
     ] = None
+    within: Annotated[
+        float | None, Field(gt=0, description="a log loss above 0, as far above the best")
+    ] = None
 
     @model_validator(mode="after")
     def _only_a_transfer_has_an_anchor(self) -> "Law":
@@ -207,6 +210,11 @@ class Law(Part):
             raise ValueError(f"chance is a setting of derive optima, not of {self.derive}")
         if self.derive != "optima" and self.over != "log2_lr":
             raise ValueError(f"over is a setting of derive optima, not of {self.derive}")
+        if (self.derive == "viable") != (self.within is not None):
+            raise ValueError(
+                "derive viable needs within, and nothing else has it: the log loss above the best, "
+                "such as 0.03"
+            )
         for column in self.anchor:
             if column not in self.by:
                 raise ValueError(f"anchor names {column}, which {nearest(column, self.by)}")
@@ -219,4 +227,5 @@ class Law(Part):
             said["over"] = self.over
         if self.anchor:
             said |= {"anchor": self.anchor, "predictions": self.predictions}
-        return said if self.chance is None else {**said, "chance": self.chance}
+        given = {"chance": self.chance, "within": self.within}
+        return said | {name: value for name, value in given.items() if value is not None}

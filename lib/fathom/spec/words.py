@@ -36,7 +36,7 @@ MEASURED: dict[str, tuple[str, ...]] = {
 }
 MEASURES = tuple(name for name in MEASURED if name != "train")
 METRICS = tuple(dict.fromkeys(name for names in MEASURED.values() for name in names))
-DERIVED = ("optima", "transfer", "one_step")
+DERIVED = ("optima", "transfer", "one_step", "viable")
 PREDICTIONS = ("constant", "inverse", "three_halves", "finite_depth")
 COLUMNS = (
     *("task", "family", "rules", "phi", "width", "depth", "block_depth", "order", "center"),
