@@ -199,7 +199,7 @@ def test_a_part_in_claims_yaml_has_a_target_that_can_be_missed(name: str) -> Non
 @pytest.mark.parametrize("name", PARTS)
 def test_a_part_in_claims_yaml_is_measured_on_an_entry_of_params_yaml(name: str) -> None:
     engine, _, entry = PARTS[name]["table"].partition("/")
-    assert engine in ("law", "probe")
+    assert engine in ("law", "probe", "sweep")
     assert entry in PARAMS[engine]
 
 
@@ -211,8 +211,9 @@ def test_a_part_in_claims_yaml_chooses_by_columns_that_its_table_has(name: str) 
     along = said.get("along", takes["along"].default if "along" in takes else "seed")
     used = {column for one in chosen for column in one} | {along, said.get("of", "seed")}
     entry = PARAMS[engine][key]
-    if engine == "probe":
-        assert used <= {*COLUMNS, *MEASURED[entry["measure"]]}
+    if engine != "law":
+        measure = entry["measure"] if engine == "probe" else "train"
+        assert used <= {*COLUMNS, *MEASURED[measure]}
     else:
         transfer = ["prediction"] * (entry["derive"] == "transfer")
         assert used <= {*entry["by"], "seed", "log_loss", *transfer}

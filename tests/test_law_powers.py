@@ -193,3 +193,62 @@ def test_a_phase_is_measured_and_not_taken_from_the_theory() -> None:
 def test_a_phase_that_noise_could_change_is_not_sure() -> None:
     (row,) = law.phases(plane("ode", -0.5, 0.1, 0.0, 0.3), limits=LIMITS).to_dict("records")
     assert not row["sure"]
+
+
+RATES = np.arange(-6.0, 1.0)
+
+
+def curves(losses: dict[int, list[float]]) -> pd.DataFrame:
+    """Sweeps over RATES whose log losses are given, a cell per depth, one seed."""
+    rows = [
+        {"depth": depth, "seed": 1, "log2_lr": rate, "loss_mean": math.exp(loss)}
+        for depth, log_losses in losses.items()
+        for rate, loss in zip(RATES, log_losses, strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("losses", "rate", "flag"),
+    [
+        ([4, 3, 2, 1, 1.5, 2.5, 9], -1.5, ""),  # bound 2, halfway between 1.5 and 2.5
+        ([4, 3, 2, 1, 1.5, 2.0, 9], -1 + 0 / 7, ""),
+        ([4, 3, 2, 1, 1.5, math.inf, 9], -2, "cliff"),
+        ([4, 3, 2, 1, 1.1, 1.2, 1.3], 0, "edge"),
+        ([1, 3, 1.2, 1.1, 1.1, 1.1, 1.1], -5.5, ""),  # the first time it rises is what counts
+    ],
+)
+def test_the_largest_viable_rate_is_where_the_loss_has_risen_by_so_much(
+    losses: list[float], rate: float, flag: str
+) -> None:
+    found = law.viable(curves({4: losses}), ["depth"], within=1.0).iloc[0]
+    assert found["optimum"] == pytest.approx(rate)
+    assert found["flag"] == flag
+
+
+def test_where_every_run_diverged_no_rate_is_viable() -> None:
+    found = law.viable(curves({4: [math.inf] * 7}), ["depth"], within=1.0).iloc[0]
+    assert math.isnan(found["optimum"]) and found["flag"] == "failed"
+
+
+def test_a_spread_is_the_largest_ratio_within_a_seed() -> None:
+    table = pd.DataFrame({"seed": [1, 1, 1, 2, 2, 2], "loss": [1, 2, 4, 3, 3, 3.0], "depth": 2})
+    found = law.MEASURES["spread"](table, of="loss", given={"depth": 2})
+    assert found.value == pytest.approx(math.log(4) / 2)
+
+
+def test_a_tilt_moves_every_slope_by_its_exponent() -> None:
+    best = pd.DataFrame({"depth": [2, 4, 8] * 2, "seed": [1] * 3 + [2] * 3, "flag": ""})
+    best["optimum"] = [-1.0, -1.5, -2.0, -2.0, -2.5, -3.0]
+    assert law.slope(best, along="depth", given={}).value == pytest.approx(-0.5)
+    upright = law.tilted(best, ["optimum"], 0.5)
+    assert law.slope(upright, along="depth", given={}).value == pytest.approx(0)
+    assert best["optimum"].tolist()[0] == -1.0
+
+
+def test_losses_are_set_against_those_of_the_smallest_size_seed_by_seed() -> None:
+    best = pd.DataFrame({"when": "late", "depth": [2, 4, 2, 4], "seed": [1, 1, 2, 2]})
+    best["log_loss"] = [1.0, 0.8, 3.0, 2.7]  # seeds differ by more than depths do
+    found = law.above(best, ["when"]).set_index("depth")
+    assert [found[name].loc[2] for name in ("value", "low", "high")] == [0, 0, 0]
+    assert found["value"].loc[4] == pytest.approx(-0.25)

@@ -25,7 +25,9 @@ TITLES = {
     "pre": "ReLU before the matrix",
     "none": "abs, no norm",
     "layer": "abs behind a layer norm",
+    "completep": "CompleteP: branch 1/L",
     "early": "first fifth of the steps",
+    "second": "second fifth of the steps",
     "late": "last fifth of the steps",
 }
 PHI = {

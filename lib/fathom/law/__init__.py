@@ -35,10 +35,11 @@ from fathom.law.optima import (
     optima,
     sized,
     summary,
+    tilted,
     transfer,
     viable,
 )
-from fathom.law.powers import distances, each, guides, phases, sizes, tuned
+from fathom.law.powers import above, distances, each, guides, phases, sizes, tuned
 
 DERIVED: dict[str, Callable[..., pd.DataFrame]] = {
     "optima": optima,
@@ -53,6 +54,7 @@ __all__ = [
     "PREDICTIONS",
     "UNUSABLE",
     "Interval",
+    "above",
     "bands",
     "chain_constant",
     "distances",
@@ -74,10 +76,11 @@ __all__ = [
     "slope",
     "slopes",
     "summary",
+    "tilted",
     "together",
     "transfer",
-    "viable",
     "tuned",
+    "viable",
     "where",
     "worst_gap",
     "worst_ratio",

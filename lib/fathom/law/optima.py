@@ -46,6 +46,13 @@ def sized(runs: pd.DataFrame) -> pd.DataFrame:
     return runs.assign(layers=layers, log2_gain=log2_gain.round(4))
 
 
+def tilted(table: pd.DataFrame, columns: Sequence[str], exponent: float) -> pd.DataFrame:
+    """The table with rates on another axis: columns of base-2 logarithms, times depth to an
+    exponent. What lies upright on one axis leans by that much per doubling on the other."""
+    more = exponent * np.log2(table["depth"].astype(float))
+    return table.assign(**{name: table[name] + more for name in columns})
+
+
 def as_tuple(cell: Hashable) -> tuple[Hashable, ...]:
     """The values that name a group of a table, one column or several alike."""
     return cell if isinstance(cell, tuple) else (cell,)

@@ -46,6 +46,19 @@ def sizes(table: pd.DataFrame, by: Sequence[str], of: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def above(best: pd.DataFrame, by: Sequence[str], along: str = "depth") -> pd.DataFrame:
+    """The best log loss at every size minus that at the smallest, paired by seed: columns by,
+    along, value, low, high."""
+    rows = []
+    for cell, group in best.groupby([*by], sort=True):
+        losses = group.pivot(index="seed", columns=along, values="log_loss")
+        for size, gap in losses.sub(losses.iloc[:, 0], axis=0).items():
+            found = interval(gap.to_numpy(float))
+            named = {**dict(zip(by, as_tuple(cell), strict=True)), along: size}
+            rows.append({**named, "value": found.value, "low": found.low, "high": found.high})
+    return pd.DataFrame(rows)
+
+
 def guides(
     lines: pd.DataFrame, exponents: Mapping[str, float], *, by: str = "rules", along: str = "depth"
 ) -> pd.DataFrame:
