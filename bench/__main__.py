@@ -1,7 +1,7 @@
 """python bench: the speed of the trainer against what a user would write.
 
-Prints two tables as markdown and writes them to artifacts/bench/. Takes about a quarter of
-an hour; the machine should have nothing else to do.
+Prints two tables as markdown and writes them to artifacts/bench/. Takes about 25
+minutes; the machine should have nothing else to do.
 """
 
 import argparse

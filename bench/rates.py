@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from fathom.net.data import task
+from fathom.net.data import CONTEXT, task
 from fathom.net.loops import product
 from fathom.net.models import build
 from fathom.spec import Run
@@ -14,12 +14,14 @@ SIZE = 2048
 
 
 def operations(run: Run) -> int:
-    """Operations in the matrix products of one step: one forward, two backward, but none
-    for the gradient on the input."""
+    """Operations in one step's products with weights: one forward, two backward, but none
+    for the gradient on the input, and none where a weight is looked up."""
     about = task(run.task)
     layers = build(run.net, about.inputs, about.outputs).layers
-    sizes = [2 * run.optim.batch * layer.fan_in * layer.fan_out for layer in layers]
-    return 3 * sum(sizes) - sizes[0]
+    text = run.net.family == "lm"
+    rows = run.optim.batch * (CONTEXT if text else 1)
+    sizes = [2 * rows * one.fan_in * one.fan_out for one in layers if one.role != "embed"]
+    return 3 * sum(sizes) - (0 if text else sizes[0])
 
 
 def openblas() -> float:

@@ -45,12 +45,14 @@ def settings(quick: bool) -> list[Run]:
     """One run of every kind that is timed. At its base size all layers share one rate, so
     that the loop and JAX need none of Fathom's rules to train the same network."""
     if quick:
-        return [_residual(32, depth=2), _residual(32, depth=2, phi="tanh"), _chain(32, 2)]
+        small = [_residual(32, depth=2), _residual(32, depth=2, phi="tanh"), _chain(32, 2)]
+        return [*small, _language(32, depth=2)]
     return [
         *(_residual(width) for width in (32, 64, 128, 256)),
         _residual(64, batch=32),
         _residual(64, phi="tanh"),
         _chain(128, 8),
+        _language(32, depth=8),
     ]
 
 
@@ -67,6 +69,13 @@ def _chain(width: int, depth: int) -> Run:
     optim = Optim(kind="sgd", log2_lr=-5, batch=64, steps=500)
     base = Base(width=width, depth=depth)
     return Run(net=net, rules="sp", base=base, optim=optim, task="digits_random", seed=1)
+
+
+def _language(width: int, depth: int) -> Run:
+    net = Net(family="lm", width=width, depth=depth, phi="gelu", gain=depth**-0.5)
+    optim = Optim(kind="adam", log2_lr=-8, batch=4, steps=500)
+    base = Base(width=width, depth=depth)
+    return Run(net=net, rules="depth_mup", base=base, optim=optim, task="text", seed=1)
 
 
 def measure(quick: bool) -> pd.DataFrame:
@@ -137,7 +146,7 @@ def _contests(run: Run, jaxed: Peer | None, seconds: float) -> list[Contest]:
         ("fathom", lambda runs, steps: train(runs, steps=steps).loss.tolist(), stacked(runs)[0]),
         ("loop", lambda runs, steps: [loop.train(runs[0], steps, start)], runs[:1]),
     ]
-    if jaxed:
+    if jaxed and run.net.family != "lm":
         peers += [("jax", jaxed, runs[:1]), ("jax", jaxed, runs)]
     found = []
     for name, peer, mine in peers:
