@@ -11,10 +11,10 @@ import pandas as pd
 import torch
 
 from fathom.net import compiled, probe, scales, workers
-from fathom.net.data import HELD_OUT, task
+from fathom.net.data import CONTEXT, HELD_OUT, task
 from fathom.net.models import build
 from fathom.net.stack import shape
-from fathom.net.train import SAVED, cost, on, train
+from fathom.net.train import SAVED, cost, on, rows, train
 from fathom.spec import Machine, Refused, Run
 
 FLIGHT = 5e11  # operations that one stack takes at most, some seconds, where it may be cut
@@ -34,7 +34,7 @@ def stacked(
 
     How large a stack is changes no bit. In compiled loops runs follow one another, so a
     stack is what would be lost with a worker. Under autograd it is what stays in a core's
-    cache; and where width or batch is no multiple of 16, runs go one by one, as the tail of
+    cache; and where width or rows are no multiple of 16, runs go one by one, as the tail of
     a vector instruction would fall on another run's numbers.
     """
     machine, groups = machine or Machine(), defaultdict(list)
@@ -75,16 +75,17 @@ def _fitting(run: Run, measure: str, machine: Machine) -> int:
 
 
 def _size(run: Run, measure: str, machine: Machine) -> int:
-    net, optim = run.net, run.optim
+    net = run.net
     if cost(run) > SAVED:
         return 1
     if on(machine.device) == "cuda":
         return 256
     if measure == "train" and compiled.covers(run):
         return int(min(32, max(1, FLIGHT // cost(run))))
-    if net.width % 16 or optim.batch % 16:
+    if net.width % 16 or rows(run) % 16:
         return 1
-    return max(min(32, 2**16 // net.width**2), 4 if net.width <= 256 else 1)
+    cached = min(32, 2**16 // net.width**2, 2**11 // rows(run))
+    return max(cached, 4 if net.width <= 256 else 1)
 
 
 def memory(runs: Sequence[Run], measure: str = "train") -> int:
@@ -93,6 +94,9 @@ def memory(runs: Sequence[Run], measure: str = "train") -> int:
     model = build(first.net, about.inputs, about.outputs)
     weights = sum(layer.fan_in * layer.fan_out for layer in model.layers)
     units = len(model.layers) * first.net.width
+    if first.net.family == "lm":  # of what is held out no gradient is taken
+        held_out = 8 * max(layer.fan_out for layer in model.layers) * HELD_OUT * CONTEXT
+        return 4 * len(runs) * (6 * weights + 8 * units * rows(first) + held_out)
     if measure in ("coordinates", "diversity"):  # trained, and looked at twice
         return memory(runs) + 4 * len(runs) * (weights + 8 * units * scales.EXAMPLES)
     if measure != "train":
@@ -117,16 +121,16 @@ def estimate(
     groups: dict[object, list[list[Run]]] = defaultdict(list)
     for one in stacked(runs, measure, machine):
         groups[shape(one[0])].append(one)
-    rows = []
+    lines = []
     for stacks in groups.values():
         first, count = stacks[0][0], sum(map(len, stacks))
         seconds = _seconds(stacks[0][:2], measure) * count / len(stacks[0][:2])
         sizes = {name: first.row()[name] for name in ("task", "width", "depth", "batch", "steps")}
         held = PROCESS + memory(stacks[0], measure) / 2**30
         at_once = crew(first, measure, machine)
-        rows.append({**sizes, "runs": count, "core_seconds": seconds, "gib": held})
-        rows[-1]["workers"] = at_once
-    found = pd.DataFrame(rows)
+        lines.append({**sizes, "runs": count, "core_seconds": seconds, "gib": held})
+        lines[-1]["workers"] = at_once
+    found = pd.DataFrame(lines)
     sizes = ["task", "width", "depth", "batch", "steps"]
     how = {"runs": "sum", "core_seconds": "sum", "gib": "max", "workers": "min"}
     return found.groupby(sizes, sort=False, as_index=False).agg(how)

@@ -34,12 +34,15 @@ def numerics(run: Run) -> str:
     return " ".join(f"{part} {NUMERICS[part]}" for part in parts)
 
 
+def rows(run: Run) -> int:
+    """How many rows of activations a step has: examples, or the tokens of its texts."""
+    return run.optim.batch * (CONTEXT if run.net.family == "lm" else 1)
+
+
 def cost(run: Run) -> float:
     """What a run costs, in arithmetic operations, roughly."""
-    text = run.net.family == "lm"
-    matrices = run.net.depth * (12 if text else run.net.block_depth) + 1
-    rows = run.optim.batch * (CONTEXT if text else 1)
-    return float(run.optim.steps * matrices * run.net.width**2 * (6 * rows + 60))
+    matrices = run.net.depth * (12 if run.net.family == "lm" else run.net.block_depth) + 1
+    return float(run.optim.steps * matrices * run.net.width**2 * (6 * rows(run) + 60))
 
 
 class Curves(NamedTuple):
