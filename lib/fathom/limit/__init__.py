@@ -15,6 +15,7 @@ from fathom.limit.linear import (
     linear,
     output_kernel,
     stream_rms,
+    table,
     tidy,
 )
 from fathom.limit.nonlinear import EQUATIONS, SMOOTH, Smooth, nonlinear
@@ -33,5 +34,6 @@ __all__ = [
     "nonlinear",
     "output_kernel",
     "stream_rms",
+    "table",
     "tidy",
 ]

@@ -44,7 +44,9 @@ def limits(entry: object, place: str = "entry") -> list[Limit]:
     for number, one in enumerate(entry if isinstance(entry, list) else [entry]):
         where = f"{place}[{number}]" if isinstance(entry, list) else place
         said = _mapping(one, where, Limit.model_fields)
-        axes = {name: _values(value, f"{where}.{name}", Limit, name) for name, value in said.items()}
+        axes = {
+            name: _values(value, f"{where}.{name}", Limit, name) for name, value in said.items()
+        }
         for choice in itertools.product(*axes.values()):
             found.append(settings(Limit, dict(zip(axes, choice, strict=True)), where))
     if not found:
