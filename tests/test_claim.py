@@ -178,14 +178,15 @@ def test_the_worst_ratio_is_at_the_depth_farthest_from_the_formula() -> None:
 @pytest.mark.parametrize("name", PARTS)
 def test_a_part_in_claims_yaml_names_a_measure_that_takes_its_settings(name: str) -> None:
     part = PARTS[name]
-    inspect.signature(law.MEASURES[part["measure"]]).bind(pd.DataFrame(), **part["with"])
+    read = [pd.DataFrame() for _ in claim.read_by(part)]
+    inspect.signature(law.MEASURES[part["measure"]]).bind(*read, **part["with"])
 
 
 @pytest.mark.parametrize("name", PARTS)
 def test_a_part_in_claims_yaml_says_what_where_and_why(name: str) -> None:
     part = PARTS[name]
     words = {"says", "paper", "source", "why"}
-    assert set(part) == words | {"measure", "table", "with", "target"}
+    assert set(part) - {"against"} == words | {"measure", "table", "with", "target"}
     assert all(isinstance(part[word], str) and part[word] for word in words)
 
 
@@ -199,7 +200,7 @@ def test_a_part_in_claims_yaml_has_a_target_that_can_be_missed(name: str) -> Non
 @pytest.mark.parametrize("name", PARTS)
 def test_a_part_in_claims_yaml_is_measured_on_an_entry_of_params_yaml(name: str) -> None:
     engine, _, entry = PARTS[name]["table"].partition("/")
-    assert engine in ("law", "probe", "sweep")
+    assert engine in ("law", "limit", "probe", "sweep")
     assert entry in PARAMS[engine]
 
 
@@ -209,10 +210,15 @@ def test_a_part_in_claims_yaml_chooses_by_columns_that_its_table_has(name: str) 
     chosen = [value for value in said.values() if isinstance(value, dict)]
     takes = inspect.signature(law.MEASURES[PARTS[name]["measure"]]).parameters
     along = said.get("along", takes["along"].default if "along" in takes else "seed")
-    used = {column for one in chosen for column in one} | {along, said.get("of", "seed")}
+    of = said.get("of", "seed")
+    used = {column for one in chosen for column in one} | {
+        along,
+        *([of] if isinstance(of, str) else of),
+    }
     entry = PARAMS[engine][key]
     if engine != "law":
         measure = entry["measure"] if engine == "probe" else "train"
+        measure = "layer_sizes" if engine == "limit" else measure
         assert used <= {*COLUMNS, *MEASURED[measure]}
     else:
         transfer = ["prediction"] * (entry["derive"] == "transfer")

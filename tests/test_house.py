@@ -10,7 +10,7 @@ from typing import Any
 import nbformat
 import pytest
 import yaml
-from fathom import store
+from fathom import claim, store
 from fathom.store import ROOT
 from ruamel.yaml import YAML
 
@@ -126,10 +126,10 @@ def test_stages_tell_the_truth_about_their_dependencies(name: str) -> None:
     library = set().union(*(needed(one) for one in imported(source)))
     tables = {
         f"artifacts/{one}.csv"
-        for one in re.findall(r'"((?:sweep|probe|law|claims|paper)/\w+)"', source)
+        for one in re.findall(r'"((?:sweep|probe|limit|law|claims|paper)/\w+)"', source)
     }
     tables = {one for one in tables if one not in outs(stage) and "smoke" not in one}
-    if name.startswith(("sweep@", "probe@", "law@", "claims_")):
+    if name.startswith(("sweep@", "probe@", "limit@", "law@", "claims_")):
         tables = {dep for dep in stage["deps"] if dep.startswith("artifacts/")}
     said = {dep for dep in stage["deps"] if not dep.endswith(".ipynb")}
     assert said == library | tables
@@ -141,7 +141,7 @@ def test_claims_stages_read_the_tables_their_claims_name(paper: str) -> None:
         p for one in store.params("claims.yaml")[paper].values() for p in one["parts"].values()
     ]
     said = {dep for dep in stages()[f"claims_{paper}"]["deps"] if dep.startswith("artifacts/")}
-    assert said == {f"artifacts/{part['table']}.csv" for part in parts}
+    assert said == {f"artifacts/{name}.csv" for part in parts for name in claim.read_by(part)}
 
 
 def test_every_artifact_has_a_stage_and_every_stage_its_artifact() -> None:

@@ -39,7 +39,7 @@ def shrink(clone: Path) -> None:
     """Smoke size: params.yaml, and the two places that name a number of steps."""
     yaml = YAML(typ="safe", pure=True)
     params = yaml.load(clone / "params.yaml")
-    small = {engine: shrunk(params[engine]) for engine in ("sweep", "probe")}
+    small = {engine: shrunk(params[engine]) for engine in ("sweep", "probe", "limit")}
     with (clone / "params.yaml").open("w") as file:
         yaml.dump({**params, **small}, file)
     for path in (clone / "claims.yaml", *(clone / "notebooks" / "depthwise").glob("fig*.ipynb")):
@@ -55,7 +55,7 @@ def shrink(clone: Path) -> None:
 def test_from_nothing_to_every_figure(tmp_path: Path) -> None:
     clone = tmp_path / "fathom"
     run(tmp_path, "git", "clone", "-q", str(ROOT), str(clone))
-    made = [f"artifacts/{name}" for name in ("sweep", "probe", "law", "claims")]
+    made = [f"artifacts/{name}" for name in ("sweep", "probe", "limit", "law", "claims")]
     run(clone, "git", "rm", "-rq", *made, "figures")
     shrink(clone)
 

@@ -46,7 +46,7 @@ def test_rows_drawn_by_the_commit_come_out_as_they_are_written(engine: str, entr
         (row,) = work([run], measure, "cpu")
         old, new = table.loc[run.key].to_dict(), row
         assert old["numerics"] == version(run, measure)
-        names = [name for name in row if name.startswith(("loss_", "update_"))]
+        names = [name for name in row if name.startswith(("loss_", "update_", "rms_"))]
         # Rounding differs between CPUs and grows with every step beyond the optimum: equal to
         # the last digit on one CPU, to a few percent elsewhere, and both lost or neither.
         np.testing.assert_allclose(

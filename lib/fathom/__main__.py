@@ -1,6 +1,7 @@
 """The one door: python -m fathom COMMAND.
 
-sweep|probe|law NAME   run an engine on an entry of params.yaml
+sweep|probe|limit|law NAME
+                       run an engine on an entry of params.yaml
 PAPER/NOTEBOOK         run a notebook of a paper: a figure, or claims
 plan [NAME]            what an entry holds, what is known, what the rest would take here
 retrain [NAME]         train an entry (or all) anew, beside the committed tables
@@ -23,10 +24,10 @@ import sys
 from typing import Any
 
 from fathom import store
-from fathom.spec import Law, Machine, Probe, Refused, Run, grid, nearest, settings
+from fathom.spec import Law, Machine, Probe, Refused, Run, grid, limits, nearest, settings
 
 TRAINS = ("sweep", "probe")
-ENGINES = (*TRAINS, "law")
+ENGINES = (*TRAINS, "limit", "law")
 MACHINE = ("workers", "memory_gib", "scheduler", "device")
 COMMANDS = ("plan", "retrain", "compare", "figures", "report", "manifest", "stamp")
 
@@ -45,6 +46,9 @@ def checked(engine: str, name: str) -> tuple[list[Run], str]:
     if engine == "law":
         settings(Law, said, place)
         return [], "law"
+    if engine == "limit":
+        limits(said, place)
+        return [], "limit"
     if engine == "probe":
         asked = settings(Probe, said, place)
         return grid(asked.runs, f"{place}.runs"), asked.measure

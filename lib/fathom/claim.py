@@ -38,7 +38,13 @@ def seeds_needed(found: Interval, low: float, high: float) -> float:
 def tables_of(claims: Mapping[str, Any]) -> list[str]:
     """The tables that a paper's claims are measured on."""
     parts = [part for one in claims.values() for part in one["parts"].values()]
-    return sorted({part["table"] for part in parts})
+    return sorted({name for part in parts for name in read_by(part)})
+
+
+def read_by(part: Mapping[str, Any]) -> list[str]:
+    """The tables that a part is measured on: its table, and that of the limit it is set
+    against, where it has one."""
+    return [part[name] for name in ("table", "against") if name in part]
 
 
 def evaluate(claims: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -53,7 +59,8 @@ def evaluate(claims: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> p
             if said["measure"] not in law.MEASURES:
                 allowed = ", ".join(law.MEASURES)
                 raise LookupError(f"{name} {part}: {said['measure']} is not one of {allowed}")
-            found = law.MEASURES[said["measure"]](tables[said["table"]], **said["with"])
+            read = [tables[name] for name in read_by(said)]
+            found = law.MEASURES[said["measure"]](*read, **said["with"])
             word = verdict(found, low, high)
             needed = seeds_needed(found, low, high) if word == OPEN else math.nan
             about = {"claim": name, "part": part, "says": said["says"], "paper": said["paper"]}

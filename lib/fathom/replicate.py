@@ -181,7 +181,7 @@ def manifest() -> pd.DataFrame:
                     "entries": " ".join(
                         name.replace("/", ".")
                         for name in tables
-                        if name.split("/")[0] in ("sweep", "probe", "law")
+                        if name.split("/")[0] in ("sweep", "probe", "limit", "law")
                     ),
                     "tables": " ".join(f"{name}@{store.digest(name)}" for name in tables),
                     "command": stage["cmd"],

@@ -17,6 +17,7 @@ from fathom.law.formula import (
     formula_exponent,
 )
 from fathom.law.interval import Interval, interval, together, where
+from fathom.law.limits import beside, departures
 from fathom.law.measures import (
     MEASURES,
     UNUSABLE,
@@ -56,7 +57,9 @@ __all__ = [
     "Interval",
     "above",
     "bands",
+    "beside",
     "chain_constant",
+    "departures",
     "distances",
     "each",
     "finite_depth",

@@ -9,6 +9,7 @@ import pandas as pd
 
 from fathom.law.formula import finite_depth
 from fathom.law.interval import Interval, interval, where
+from fathom.law.limits import approach, bias, convergence, share_below
 
 UNUSABLE = ("edge", "lost", "failed")
 
@@ -214,4 +215,8 @@ MEASURES: dict[str, Callable[..., Interval]] = {
     "ridge": ridge,
     "ridge_gap": ridge_gap,
     "tuned_gap": tuned_gap,
+    "approach": approach,
+    "bias": bias,
+    "convergence": convergence,
+    "share_below": share_below,
 }

@@ -8,11 +8,14 @@ smooth nonlinearity. Both return a `Trajectory`; functions read observables off 
 from fathom.limit.linear import (
     LOSSES,
     QUARTERS,
+    SIZES,
     Trajectory,
     distances,
+    layer_sizes,
     linear,
     output_kernel,
     stream_rms,
+    table,
     tidy,
 )
 from fathom.limit.nonlinear import EQUATIONS, SMOOTH, Smooth, nonlinear
@@ -21,13 +24,16 @@ __all__ = [
     "EQUATIONS",
     "LOSSES",
     "QUARTERS",
+    "SIZES",
     "SMOOTH",
     "Smooth",
     "Trajectory",
     "distances",
+    "layer_sizes",
     "linear",
     "nonlinear",
     "output_kernel",
     "stream_rms",
+    "table",
     "tidy",
 ]

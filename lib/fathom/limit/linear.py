@@ -12,15 +12,20 @@ Arrays have axes in the order layers, kets, coefficients; a ket is numbered
 step * batch + sample. Side 0 is forward (the stream x), side 1 backward (its gradient).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax
 
 Array = NDArray[np.float64]
 QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
+SIZES = (
+    *("rms_input", "rms_quarter", "rms_half", "rms_three_quarters", "rms_last", "rms_output"),
+    "correlation",
+)
 FORWARD, BACKWARD = 0, 1
 
 
@@ -222,6 +227,26 @@ def stream_rms(found: Trajectory, places: ArrayLike = QUARTERS) -> Array:
     kernel = found.stream[_layers(found, places)]
     squares = np.diagonal(kernel, axis1=1, axis2=2).T
     return np.sqrt(squares).reshape(*found.outputs.shape[:2], -1)
+
+
+def layer_sizes(found: Trajectory) -> dict[str, float]:
+    """What `fathom.net.scales.layer_sizes` measures, in the limit, at the last step: root mean
+    squares over batch and neurons at the quarters of the depth and of the outputs, and the
+    correlation of the last layer with that at the first step, for the batch's first sample.
+    Source: arXiv 2310.02244, Figures 8 and 9."""
+    squares = (stream_rms(found)[-1] ** 2).mean(axis=0)
+    kernel = output_kernel(found)[:, 0, :, 0]
+    rms = [*np.sqrt(squares), np.sqrt((found.outputs[-1] ** 2).mean())]
+    correlation = kernel[0, -1] / np.sqrt(kernel[0, 0] * kernel[-1, -1])
+    return dict(zip(SIZES, map(float, [*rms, correlation]), strict=True))
+
+
+def table(networks: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> pd.DataFrame:
+    """One row per infinite network: its own columns, then `layer_sizes`; each is given as its
+    columns and what `linear` is called with."""
+    return pd.DataFrame(
+        [{**columns, **layer_sizes(linear(**given))} for columns, given in networks]
+    )
 
 
 def output_kernel(found: Trajectory) -> Array:

@@ -99,6 +99,8 @@ def memory(runs: Sequence[Run], measure: str = "train") -> int:
         return 4 * len(runs) * (6 * weights + 8 * units * rows(first) + held_out)
     if measure in ("coordinates", "diversity"):  # trained, and looked at twice
         return memory(runs) + 4 * len(runs) * (weights + 8 * units * scales.EXAMPLES)
+    if measure == "layer_sizes":  # weights and their gradients, whole
+        return 4 * len(runs) * (3 * weights + 8 * units * first.optim.batch)
     if measure != "train":
         return 5 * len(runs) * (weights + 20 * units * first.optim.batch)
     if compiled.covers(first):

@@ -15,6 +15,12 @@ from fathom.spec import Refused, Run
 
 # Bumped by hand when a change moves a measure's numbers.
 NUMERICS = {"one_step": 1, "one_sample_step": 1, "coordinates": 1, "diversity": 1}
+NUMERICS |= {"layer_sizes": 1}
+ELSEWHERE = {
+    "coordinates": scales.coordinates,
+    "diversity": scales.diversity,
+    "layer_sizes": scales.layer_sizes,
+}
 
 
 def measured(runs: Sequence[Run], measure: str) -> list[dict[str, float]]:
@@ -22,9 +28,7 @@ def measured(runs: Sequence[Run], measure: str) -> list[dict[str, float]]:
     language model, which none of them is made for."""
     if runs[0].net.family == "lm":
         raise Refused(f"family lm: {measure} is measured on mlp and resmlp; give one of these")
-    if measure == "coordinates":
-        return scales.coordinates(runs)
-    return scales.diversity(runs) if measure == "diversity" else one_step(runs, measure)
+    return ELSEWHERE[measure](runs) if measure in ELSEWHERE else one_step(runs, measure)
 
 
 def one_step(runs: Sequence[Run], measure: str = "one_step") -> list[dict[str, float]]:

@@ -1,7 +1,7 @@
-"""Sizes along depth: the coordinate check, and how rough the stream is.
+"""Sizes along depth: the coordinate check, how rough the stream is, how large its layers are.
 
-Both train a network for its run's steps and look at it before and after, on 64 examples
-it has never seen.
+The first two train a network for its run's steps and look at it before and after, on 64
+examples it has never seen; the last looks at what its run's last step sees.
 """
 
 from collections.abc import Sequence
@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor
 
+from fathom.net import eager
 from fathom.net.data import HELD_OUT, task
 from fathom.net.layers import center
 from fathom.net.stack import Stack, losses, stack
@@ -19,6 +21,7 @@ from fathom.phi import phi
 from fathom.spec import GAPS, Refused, Run
 
 EXAMPLES = 64
+QUARTERS = {"input": 0.0, "quarter": 1 / 4, "half": 1 / 2, "three_quarters": 3 / 4, "last": 1.0}
 PLACES = (1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4)  # lambda of Definition 7.4: where gaps begin
 
 
@@ -153,3 +156,35 @@ def _distances(stream: list[Tensor], depth: int, gaps: list[float]) -> np.ndarra
 
 def _slope(gaps: list[float], distances: np.ndarray) -> float:
     return float(np.polyfit(np.log2(gaps), np.log2(distances), 1)[0])
+
+
+def layer_sizes(runs: Sequence[Run]) -> list[dict[str, float]]:
+    """How large layers are when a run's last step begins, on that step's own batch.
+
+    Per run: the root mean square over batch and width of the first layer (rms_input), of the
+    stream after a quarter, half, three quarters and all of the blocks (rms_last), and of the
+    output. Of the batch's first example, over the neurons of the last layer: its correlation
+    with the last layer at the first step (not centred), its excess kurtosis, and the p-value
+    of D'Agostino and Pearson's test that it is normal. Source: Tensor Programs VI, Figure 8.
+
+    One example a step leaves nothing to the compiled loops but copying: it runs under autograd.
+    """
+    first, about, nets = runs[0], task(runs[0].task), stack(runs)
+    batches = [about.batches(run.seed, first.optim.batch, first.optim.steps) for run in runs]
+    x = about.x[torch.stack(batches)]
+    with torch.no_grad():
+        start = _seen(nets, x[:, 0]).stream[-1][:, 0].double()
+    if first.optim.steps > 1:
+        eager.Session(nets, "cpu").learn(0, first.optim.steps - 1)
+    with torch.no_grad():
+        now = _seen(nets, x[:, -1])
+    layers = {name: now.stream[int(place * first.net.depth)] for name, place in QUARTERS.items()}
+    rms = {f"rms_{name}": _rms(part) for name, part in (layers | {"output": now.outputs}).items()}
+    last = layers["last"][:, 0].double()
+    found = {
+        **rms,
+        "correlation": torch.cosine_similarity(start, last, dim=1),
+        "kurtosis": stats.kurtosis(last.numpy(), axis=1),
+        "p_normal": stats.normaltest(last.numpy(), axis=1).pvalue,
+    }
+    return [{name: float(value[i]) for name, value in found.items()} for i in range(len(runs))]

@@ -5,8 +5,8 @@ its numbers. The words that params.yaml may use, and every sentence about a word
 may not use, live here.
 """
 
-from fathom.spec.grid import grid, settings
-from fathom.spec.run import Base, Law, Machine, Net, Optim, Part, Probe, Run
+from fathom.spec.grid import grid, limits, settings
+from fathom.spec.run import Base, Law, Limit, Machine, Net, Optim, Part, Probe, Run
 from fathom.spec.words import (
     ALPHA,
     COLUMNS,
@@ -39,6 +39,7 @@ __all__ = [
     "TASKS",
     "Base",
     "Law",
+    "Limit",
     "Machine",
     "Net",
     "Optim",
@@ -47,6 +48,7 @@ __all__ = [
     "Refused",
     "Run",
     "grid",
+    "limits",
     "nearest",
     "settings",
 ]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from fathom.spec.run import Base, Net, Optim, Part, Run
+from fathom.spec.run import Base, Limit, Net, Optim, Part, Run
 from fathom.spec.words import WORDS, Refused, nearest
 
 P = TypeVar("P", bound=Part)
@@ -34,6 +34,25 @@ def grid(entry: object, place: str = "entry") -> list[Run]:
                 )
             runs[run.key] = where
             found.append(run)
+    return found
+
+
+def limits(entry: object, place: str = "entry") -> list[Limit]:
+    """Every limit of an entry, which is read as a grid of runs is: lists and ranges are swept, a
+    list of grids is their union. Raises Refused for anything that is not exactly understood."""
+    found: list[Limit] = []
+    for number, one in enumerate(entry if isinstance(entry, list) else [entry]):
+        where = f"{place}[{number}]" if isinstance(entry, list) else place
+        said = _mapping(one, where, Limit.model_fields)
+        axes = {
+            name: _values(value, f"{where}.{name}", Limit, name) for name, value in said.items()
+        }
+        for choice in itertools.product(*axes.values()):
+            found.append(settings(Limit, dict(zip(axes, choice, strict=True)), where))
+    if not found:
+        raise Refused(f"{place}: an empty list has no limits; give at least one grid")
+    if len(set(found)) < len(found):
+        raise Refused(f"{place}: a limit is named twice; name each once")
     return found
 
 

@@ -10,11 +10,13 @@ from fathom.spec.words import (
     COLUMNS,
     DERIVED,
     FAMILIES,
+    IMAGES,
     MEASURES,
     METRICS,
     PREDICTIONS,
     TASKS,
     known_column,
+    known_limit,
     known_phi,
     known_rules,
     nearest,
@@ -36,6 +38,7 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+LARGEST = 8  # GiB that the limit of one network may take
 BRANCH = ("block_depth", "order", "center", "norm", "gain")  # settings of residual branches
 
 
@@ -174,6 +177,57 @@ class Machine(Part):
         Field(pattern="^(auto|cpu|cuda)$", description=_said("device", "one of auto, cpu, cuda")),
     ] = "auto"
     bar: Annotated[str, one_of(("auto", "text"))] = "auto"
+
+
+class Limit(Part):
+    """The infinite-width limit of a linear residual network under SGD at one depth: U and V
+    are frozen, each step sees one batch of a task, and base width and depth are 1.
+
+    The fields are those of a `Run`: a seed stands for the order of its examples.
+    """
+
+    rules: Annotated[str, AfterValidator(known_limit)]
+    depth: Count
+    gain: Positive = 1.0
+    log2_lr: Rate
+    batch: Count = 1
+    steps: Count
+    task: Annotated[str, one_of(IMAGES)]
+    seed: Annotated[int, Field(ge=0, description="a whole number, at least 0")]
+
+    @model_validator(mode="after")
+    def _fits_into_memory(self) -> "Limit":
+        gib = 32 * (self.depth * self.steps * self.batch) ** 2 / 2**30
+        if gib > LARGEST:
+            raise ValueError(
+                f"depth {self.depth}, steps {self.steps} and batch {self.batch} need {gib:.0f} GiB "
+                f"and {LARGEST} are allowed; give a smaller depth, steps or batch"
+            )
+        return self
+
+    def run(self, width: int = 1) -> Run:
+        """The finite network of some width whose limit this is."""
+        net = Net(
+            family="resmlp",
+            width=width,
+            depth=self.depth,
+            phi="linear",
+            gain=self.gain,
+            train_ends=False,
+        )
+        optim = Optim(kind="sgd", log2_lr=self.log2_lr, batch=self.batch, steps=self.steps)
+        return Run(
+            net=net,
+            rules=self.rules,
+            base=Base(width=1, depth=1),
+            optim=optim,
+            task=self.task,
+            seed=self.seed,
+        )
+
+    def row(self) -> dict[str, Any]:
+        """The columns of those runs, but the width."""
+        return {name: value for name, value in self.run().row().items() if name != "width"}
 
 
 class Probe(Part):

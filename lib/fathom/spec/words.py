@@ -19,6 +19,8 @@ TASKS = (
     "text",
     "gaussian",
 )
+IMAGES = tuple(name for name in TASKS if name.startswith("digits"))
+WIDE = ("mup", "ode", "depth_mup", "completep")  # rules that scale width as mup does
 GAPS = (4, 5, 6, 7, 8, 9, 10, 11)  # diversity's epsilon: 2^-4 ... 2^-11
 _UPDATES = ("update_mean", "update_last", "update_max", "update_relative")
 MEASURED: dict[str, tuple[str, ...]] = {
@@ -33,6 +35,10 @@ MEASURED: dict[str, tuple[str, ...]] = {
         *("weight_move", "rest", "decorrelation"),
     ),
     "diversity": ("slope", "slope_init", *(f"gap_{j}" for j in GAPS)),
+    "layer_sizes": (
+        *("rms_input", "rms_quarter", "rms_half", "rms_three_quarters", "rms_last", "rms_output"),
+        *("correlation", "kurtosis", "p_normal"),
+    ),
 }
 MEASURES = tuple(name for name in MEASURED if name != "train")
 METRICS = tuple(dict.fromkeys(name for names in MEASURED.values() for name in names))
@@ -97,6 +103,13 @@ def known_rules(word: str) -> str:
     if word not in RULES:
         raise ValueError(nearest(word, WORDS["rules"]))
     return word
+
+
+def known_limit(word: str) -> str:
+    """The name of a parametrization that has a limit of infinite width, or a ValueError."""
+    if not ALPHA.fullmatch(word) and word not in WIDE:
+        raise ValueError(nearest(word, (*WIDE, "alpha(a, g)")))
+    return known_rules(word)
 
 
 def known_phi(word: str) -> str:
