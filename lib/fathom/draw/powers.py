@@ -90,6 +90,8 @@ def _guide(axes: Axes, line: pd.DataFrame, along: str, label: str, *, below: boo
     places, values = _places(line, along), list(line["value"])
     axes.plot(places, values, color="black", linestyle="--", linewidth=1, zorder=6)
     at, side, shift = (1, "left", (4, -6)) if below else (len(places) // 2, "right", (2, 8))
+    if below and values[-1] < values[0]:
+        at, side, shift = len(places) // 2, "right", (-4, -7)
     if values[0] == values[-1]:
         at, side, shift = -1, "left", (4, 0)
     where = {"xytext": shift, "textcoords": "offset points", "ha": side, "va": "center"}

@@ -17,7 +17,7 @@ from fathom.law.formula import (
     formula_exponent,
 )
 from fathom.law.interval import Interval, interval, together, where
-from fathom.law.limits import beside, departures
+from fathom.law.limits import beside, changes, departures
 from fathom.law.measures import (
     MEASURES,
     UNUSABLE,
@@ -59,6 +59,7 @@ __all__ = [
     "bands",
     "beside",
     "chain_constant",
+    "changes",
     "departures",
     "distances",
     "each",

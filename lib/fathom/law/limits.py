@@ -58,12 +58,19 @@ def convergence(
     """The exponent in a size of the mean absolute relative change of columns since the next
     smaller size, seed by seed. Where nothing but the examples is drawn, the interval is over
     sequences of examples."""
-    found = []
-    for _, one in _seeds(where(table, given)):
-        cells = [name for name in ("steps",) if name in one]
-        wide = one.pivot(index=along, columns=cells, values=[*of]).sort_index()
-        found.append(_exponent(wide.pct_change().abs().mean(axis=1).iloc[1:]))
-    return interval(found)
+    rows = changes(where(table, given), ["seed", "steps"], of=of, along=along)
+    return interval([_exponent(one.groupby(along)["off"].mean()) for _, one in _seeds(rows)])
+
+
+def changes(
+    table: pd.DataFrame, by: Sequence[str], *, of: Sequence[str], along: str = "depth"
+) -> pd.DataFrame:
+    """How much columns change from each size to the next larger one, as a share: columns by,
+    along (the larger size) and `off`, the mean over `of` of the absolute value."""
+    rows = table.sort_values(along)
+    off = rows.groupby([*by])[[*of]].pct_change().abs().mean(axis=1)
+    found = rows[[*by, along]].assign(off=off)
+    return found[found["off"].notna()]
 
 
 def share_below(
