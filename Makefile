@@ -48,7 +48,7 @@ test: .venv/.lock ## all checks, as CI runs them
 	@.venv/bin/pytest -p no:nbval -q -m slow tests
 	@.venv/bin/dvc status -q
 
-bench: .venv/.lock ## the trainer's speed beside a user's own loop and JAX (about 25 minutes)
+bench: .venv/.lock ## the trainer's speed beside a user's own loop and JAX (about 20 minutes)
 	@.venv/bin/python -c "import jax" 2>/dev/null || .venv/bin/pip install -q \
 	  --disable-pip-version-check -e ".[bench]"
 	@.venv/bin/python bench

@@ -1,6 +1,6 @@
 """python bench: the speed of the trainer against what a user would write.
 
-Prints two tables as markdown and writes them to artifacts/bench/. Takes about 25
+Prints two tables as markdown and writes them to artifacts/bench/. Takes about 20
 minutes; the machine should have nothing else to do.
 """
 

@@ -61,17 +61,17 @@ def steps(table: pd.DataFrame) -> str:
 
 
 def sweeps(table: pd.DataFrame) -> str:
-    """The table of the whole sweep."""
+    """The table of the whole sweep and of a share of it."""
     rows = {(row["peer"], row["part"], row["workers"]): row for _, row in table.iterrows()}
     own, loop = rows["fathom", "whole", 2], rows["loop", "whole", 2]
-    one, two = rows["fathom", "warm", 1], rows["fathom", "warm", 2]
+    one, two = rows["fathom", "share", 1], rows["fathom", "share", 2]
     gain = one["seconds"] / two["seconds"]
     lines = [
         [f"Fathom, {own['entry']}, {own['runs']} runs", _span(own["seconds"]), ""],
         ["loop, the same runs (extrapolated)", _span(loop["seconds"]), ""],
         ["loop / Fathom", _short(loop["seconds"] / own["seconds"]), ""],
-        ["one worker, nothing to compile", _span(one["seconds"]), ""],
-        ["two workers, nothing to compile", _span(two["seconds"]), ""],
+        [f"one worker, {one['runs']} runs", f"{_spread(one, 'seconds')} s", ""],
+        [f"two workers, {two['runs']} runs", f"{_spread(two, 'seconds')} s", ""],
         ["one / two workers", _short(gain), _aim(gain, least=TWO_WORKERS)],
         ["memory", f"{_short(own['peak_gib'])} GiB", _aim(own["peak_gib"], most=GIB)],
     ]
@@ -79,7 +79,7 @@ def sweeps(table: pd.DataFrame) -> str:
         "Two cores. Fathom: a fresh process that knows nothing and has nothing compiled, from its "
         "start to its end. Loop: one run of every size was timed and multiplied by how many there "
         "are of it, divided by two cores as if sharing were free; its start-up is left out. "
-        "One and two workers: the seconds of the sweep, their start included. Memory: the most "
+        "Workers: the seconds of the sweep with their start, nothing to compile. Memory: the most "
         "that each process of the whole sweep held, summed."
     )
     return f"{_table(['', 'measured', 'aim'], lines)}\n\n{told}"

@@ -1,7 +1,7 @@
 """A whole sweep on two cores, start-up and compilation included, and the loop over its grid.
 
-As a script, it is the process that is timed: it trains the sweep and prints the seconds that
-`sweep` took.
+As a script, it is the process that is timed: it trains every n-th run of the sweep and
+prints the seconds that `sweep` took.
 """
 
 import json
@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import loop
+import numpy as np
 import pandas as pd
 import psutil
 import torch
@@ -26,6 +27,7 @@ from fathom.spec import Machine, Run, grid
 
 ENTRY = "tp6_resmlp"
 CORES = 2
+SHARE = 3  # one worker against two is measured on every third run
 
 
 def chosen(quick: bool) -> list[Run]:
@@ -36,28 +38,31 @@ def chosen(quick: bool) -> list[Run]:
 
 
 def measure(quick: bool) -> pd.DataFrame:
-    """A row for the whole sweep by Fathom, compiling, and by the loop, and one for each number
-    of workers with nothing to compile."""
+    """A row for the whole sweep by Fathom and by the loop, and one for each number of
+    workers on a share of it."""
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, set(sorted(cores)[:CORES]))
     try:
         with TemporaryDirectory() as empty:
             compiled = {} if quick else {"NUMBA_CACHE_DIR": empty}
-            whole = _process(CORES, quick, compiled)
-            each = [_process(workers, quick, compiled) for workers in (1, CORES)]
-        rows = [{"peer": "fathom", "part": "whole", **_summary(whole, "seconds")}]
+            whole = _process(CORES, 1, quick, compiled)
+            order = (2, 1) if quick else (2, 1, 1, 2)
+            each = [_process(workers, SHARE, quick, compiled) for workers in order]
+        rows = [{"peer": "fathom", "part": "whole", **_summary([whole], "seconds")}]
         rows.append({"peer": "loop", "part": "whole", "estimated": True, **_loop(chosen(quick))})
     finally:
         os.sched_setaffinity(0, cores)
-    rows += [{"peer": "fathom", "part": "warm", **_summary(one, "inside")} for one in each]
+    for workers in (1, 2):
+        mine = [one for one in each if one["workers"] == workers]
+        rows.append({"peer": "fathom", "part": "share", **_summary(mine, "inside")})
     found = pd.DataFrame(rows).assign(entry=ENTRY, kernels=kernels())
     return found.assign(estimated=found["estimated"].eq(True))
 
 
-def _process(workers: int, quick: bool, compiled: dict[str, str]) -> dict[str, Any]:
+def _process(workers: int, every: int, quick: bool, compiled: dict[str, str]) -> dict[str, Any]:
     """A fresh process that sweeps: its seconds from start to end, those inside `sweep`, and
     the sum over its processes of the most memory each of them held."""
-    command = [sys.executable, __file__, json.dumps([workers, quick])]
+    command = [sys.executable, __file__, json.dumps([workers, every, quick])]
     env = {**os.environ, **compiled}
     start, held = time.perf_counter(), {}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
@@ -84,9 +89,16 @@ def _held(pid: int) -> dict[int, int]:
     return found
 
 
-def _summary(one: dict[str, Any], which: str) -> dict[str, Any]:
-    plain = {name: one[name] for name in ("runs", "workers")}
-    return {**plain, "seconds": one[which], "peak_gib": one["gib"]}
+def _summary(each: list[dict[str, Any]], which: str) -> dict[str, Any]:
+    seconds = [one[which] for one in each]
+    return {
+        "runs": each[0]["runs"],
+        "workers": each[0]["workers"],
+        "seconds": float(np.median(seconds)),
+        "seconds_low": min(seconds),
+        "seconds_high": max(seconds),
+        "peak_gib": max(one["gib"] for one in each),
+    }
 
 
 def _loop(runs: list[Run]) -> dict[str, Any]:
@@ -106,8 +118,8 @@ def _loop(runs: list[Run]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    workers, quick = json.loads(sys.argv[1])
-    runs = chosen(quick)
+    workers, every, quick = json.loads(sys.argv[1])
+    runs = chosen(quick)[::every]
     begin = time.perf_counter()
     sweep(runs, machine=Machine(workers=workers, device="cpu", bar="text"))
     print(json.dumps({"runs": len(runs), "inside": time.perf_counter() - begin}))
