@@ -100,6 +100,8 @@ MUTATIONS = [
         "the square of a multiplier", "net/probe.py", "nets.mults[i] ** 2", "nets.mults[i]", "probe"
     ),
     Mutation("kappa of the formula", "law/formula.py", "kappa * L", "L", "law"),
+    Mutation("U's 1/sqrt(d)", "net/infinite.py", " / np.sqrt(x.shape[-1])", "", "limit_engine"),
+    Mutation("a limit's gain", "net/infinite.py", "run.net.gain", "1.0", "limit_engine"),
     Mutation("95 %", "law/interval.py", "0.975", "0.95", "law"),
     Mutation("the digest of a table", "store.py", "or words[2] != _digest(body)", "", "store"),
 ]

@@ -27,6 +27,7 @@ NAMED: dict[str, dict[str, Any]] = {
     "mlp tanh": {"family": "mlp", "phi": "tanh"},
     "resmlp tanh": {"phi": "tanh"},
     "resmlp layer": {"norm": "layer"},
+    "linearised": {"family": "linearised", "block_depth": 2, "center": True},
     "lm": {"family": "lm", "phi": "gelu", "schedule": "cosine", "warmup": 3, "decay": 0.1},
 }
 DIGITS = [one for one in TASKS if one.startswith("digits")]
@@ -44,6 +45,8 @@ GOLDEN: dict[str, tuple[list[float], str]] = {
     "resmlp tanh adam": ([2.121142, 2.281888, 2.502297, 2.50442, 2.011667], "579cd59a6a68"),
     "resmlp layer sgd": ([2.387712, 2.51299, 2.701195, 2.774972, 2.099573], "a98cea750b10"),
     "resmlp layer adam": ([2.391042, 2.488959, 2.698322, 2.7755, 4.208672], "f8525f4585c9"),
+    "linearised sgd": ([2.148699, 2.297575, 2.528779, 2.511825, 1.529613], "dbe8b6f0c027"),
+    "linearised adam": ([2.066221, 2.230498, 2.518646, 2.488416, 1.962143], "80ca6efc79fe"),
     "lm sgd": ([5.043564], "59782a53d8b8"),
     "lm adam": ([4.831963], "d15410d32a8b"),
 }

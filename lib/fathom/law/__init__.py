@@ -17,7 +17,7 @@ from fathom.law.formula import (
     formula_exponent,
 )
 from fathom.law.interval import Interval, interval, together, where
-from fathom.law.limits import beside, changes, departures
+from fathom.law.limits import beside, bias, changes, departures
 from fathom.law.measures import (
     MEASURES,
     UNUSABLE,
@@ -58,6 +58,7 @@ __all__ = [
     "above",
     "bands",
     "beside",
+    "bias",
     "chain_constant",
     "changes",
     "departures",

@@ -187,14 +187,15 @@ def transfer(
     anchor: Mapping[str, Any],
     predictions: Sequence[str] = ("constant",),
     metric: str = "loss_mean",
+    over: str = "log2_lr",
 ) -> pd.DataFrame:
-    """What it costs to take the rate from another size: tuned at the anchor (its mean
-    optimum over seeds), carried to every cell by each prediction.
+    """What it costs to take the rate (or what else was swept, `over`) from another size: tuned
+    at the anchor (its mean optimum over seeds), carried to every cell by each prediction.
 
-    Columns: by, seed, prediction, log2_lr (the rate taken over), regret (log loss there
+    Columns: by, seed, prediction, `over` (the value taken over), regret (log loss there
     minus the cell's best log loss; inf where it diverges, NaN where it lies outside the grid).
     """
-    runs, best = sized(runs), optima(runs, by, metric)
+    runs, best = sized(runs), optima(runs, by, metric, over=over)
     curves = {as_tuple(cell): group for cell, group in runs.groupby([*by, "seed"])}
     rest = [name for name in by if name not in anchor]
     tuned: dict[tuple[Any, ...], list[float]] = defaultdict(list)
@@ -203,12 +204,12 @@ def transfer(
     rows = []
     for row in best.to_dict("records"):
         cell = {name: row[name] for name in [*by, "seed"]}
-        rate, loss = _curve(curves[tuple(cell.values())], metric)
+        rate, loss = _curve(curves[tuple(cell.values())], metric, over)
         start = float(np.mean(tuned.get(tuple(row[name] for name in rest), [math.nan])))
         for name in predictions:
             wanted = start + PREDICTIONS[name](float(row["depth"]), float(anchor["depth"]))
             regret = loss_at(rate, loss, wanted) - row["log_loss"]
-            rows.append({**cell, "prediction": name, "log2_lr": wanted, "regret": regret})
+            rows.append({**cell, "prediction": name, over: wanted, "regret": regret})
     return pd.DataFrame(rows)
 
 

@@ -97,7 +97,7 @@ def memory(runs: Sequence[Run], measure: str = "train") -> int:
     if first.net.family == "lm":  # of what is held out no gradient is taken
         held_out = 8 * max(layer.fan_out for layer in model.layers) * HELD_OUT * CONTEXT
         return 4 * len(runs) * (6 * weights + 8 * units * rows(first) + held_out)
-    if measure in ("coordinates", "diversity"):  # trained, and looked at twice
+    if measure in ("coordinates", "diversity", "linearisation"):  # trained, and looked at twice
         return memory(runs) + 4 * len(runs) * (weights + 8 * units * scales.EXAMPLES)
     if measure == "layer_sizes":  # weights and their gradients, whole
         return 4 * len(runs) * (3 * weights + 8 * units * first.optim.batch)

@@ -8,26 +8,30 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from fathom.net import scales
+from fathom.net import linearity, scales
 from fathom.net.data import gaussian, task
 from fathom.net.stack import Stack, column, losses, rule, stack, trained
 from fathom.spec import Refused, Run
 
 # Bumped by hand when a change moves a measure's numbers.
 NUMERICS = {"one_step": 1, "one_sample_step": 1, "coordinates": 1, "diversity": 1}
-NUMERICS |= {"layer_sizes": 1}
+NUMERICS |= {"layer_sizes": 1, "linearisation": 1}
 ELSEWHERE = {
     "coordinates": scales.coordinates,
     "diversity": scales.diversity,
     "layer_sizes": scales.layer_sizes,
+    "linearisation": linearity.linearisation,
 }
 
 
 def measured(runs: Sequence[Run], measure: str) -> list[dict[str, float]]:
-    """What a measure finds on runs of one shape, one dictionary per run; raises Refused for a
-    language model, which none of them is made for."""
-    if runs[0].net.family == "lm":
-        raise Refused(f"family lm: {measure} is measured on mlp and resmlp; give one of these")
+    """What a measure finds on runs of one shape, one dictionary per run; raises Refused for
+    families that none of them is made for."""
+    family = runs[0].net.family
+    if family not in ("mlp", "resmlp"):
+        raise Refused(
+            f"family {family}: {measure} is measured on mlp and resmlp; give one of these"
+        )
     return ELSEWHERE[measure](runs) if measure in ELSEWHERE else one_step(runs, measure)
 
 

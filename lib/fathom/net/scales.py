@@ -34,7 +34,8 @@ class Seen(NamedTuple):
     layers: dict[int, tuple[Tensor, Tensor]]
 
 
-def _seen(nets: Stack, x: Tensor) -> Seen:
+def seen(nets: Stack, x: Tensor) -> Seen:
+    """What the networks of a stack do with inputs of shape (runs, examples, inputs)."""
     layers: dict[int, tuple[Tensor, Tensor]] = {}
 
     def watch(i: int, h: Tensor) -> Tensor:
@@ -46,14 +47,15 @@ def _seen(nets: Stack, x: Tensor) -> Seen:
     return Seen(outputs, [layers[0][1], *units], layers)
 
 
-def _examples(runs: Sequence[Run]) -> tuple[Tensor, Tensor]:
+def examples(runs: Sequence[Run]) -> tuple[Tensor, Tensor]:
+    """64 examples that no run trains on, and their targets, once for every run."""
     about = task(runs[0].task)
     rows = slice(len(about.x) - HELD_OUT, len(about.x) - HELD_OUT + EXAMPLES)
     x, y = about.x[rows], about.y[rows]
     return x.expand(len(runs), *x.shape), y.expand(len(runs), *y.shape)
 
 
-def _rms(part: Tensor) -> Tensor:
+def rms(part: Tensor) -> Tensor:
     """Root mean square over examples and width, one number per run."""
     return part.double().square().mean((1, 2)).sqrt()
 
@@ -71,14 +73,14 @@ def coordinates(runs: Sequence[Run]) -> list[dict[str, float]]:
     training. Raises Refused for a single block. Source: Tensor Programs VI, section 7 and
     appendix D; Claim 7.6.
     """
-    x, y = _examples(runs)
+    x, y = examples(runs)
     if runs[0].net.depth < 2:
         raise Refused("depth 1: coordinates are measured on two blocks or more")
     nets, trained = stack(runs), train(runs).nets
     alike = _decorrelation(nets, x, y)
     middle = _middle(nets)
     with torch.no_grad():
-        before, after = _seen(nets, x), _seen(trained, x)
+        before, after = seen(nets, x), seen(trained, x)
         h, now = after.layers[middle]
         then = torch.bmm(h, nets.weights[middle]) * nets.mults[middle]
         name, depth = runs[0].net.phi, runs[0].net.depth
@@ -86,13 +88,13 @@ def coordinates(runs: Sequence[Run]) -> list[dict[str, float]]:
         slope = torch.from_numpy(phi(name).df(then.double().numpy()))
         rest = center(bent[0] - bent[1] - slope * (now - then).double())
         found = {
-            "stream_init": _rms(before.stream[-1] - before.stream[0]),
-            "stream_move": _rms(after.stream[-1] - before.stream[-1]),
-            "output_move": _rms(after.outputs - before.outputs),
-            "hidden_init": _rms(before.layers[middle][1]),
-            "hidden_move": _rms(now - before.layers[middle][1]),
-            "weight_move": _rms(now - then),
-            "rest": depth * _rms(nets.branch * rest),
+            "stream_init": rms(before.stream[-1] - before.stream[0]),
+            "stream_move": rms(after.stream[-1] - before.stream[-1]),
+            "output_move": rms(after.outputs - before.outputs),
+            "hidden_init": rms(before.layers[middle][1]),
+            "hidden_move": rms(now - before.layers[middle][1]),
+            "weight_move": rms(now - then),
+            "rest": depth * rms(nets.branch * rest),
             "decorrelation": alike,
         }
     return [{name: float(value[i]) for name, value in found.items()} for i in range(len(runs))]
@@ -108,9 +110,9 @@ def _decorrelation(nets: Stack, x: Tensor, y: Tensor) -> Tensor:
     """Cosine between neighbouring pre-activations' gradients over that of their streams."""
     for weight in nets.weights:
         weight.requires_grad_()
-    seen, middle = _seen(nets, x), _middle(nets)
-    wanted = [seen.layers[middle][1], seen.layers[middle + 1][1], *seen.stream[middle : middle + 2]]
-    grads = torch.autograd.grad(losses(seen.outputs, y).sum(), wanted)
+    here, middle = seen(nets, x), _middle(nets)
+    wanted = [here.layers[middle][1], here.layers[middle + 1][1], *here.stream[middle : middle + 2]]
+    grads = torch.autograd.grad(losses(here.outputs, y).sum(), wanted)
     for weight in nets.weights:
         weight.requires_grad_(False)
     rows = [grad.double().flatten(1) for grad in grads]
@@ -132,10 +134,10 @@ def diversity(runs: Sequence[Run]) -> list[dict[str, float]]:
     gaps = [2**-j for j in GAPS if 2**j <= depth]
     if depth not in [2**j for j in GAPS[1:]]:
         raise Refused(f"depth {depth}: diversity is measured at depths 32, 64 ... {2 ** GAPS[-1]}")
-    x, _ = _examples(runs)
+    x, _ = examples(runs)
     pair = stack(runs), train(runs).nets
     with torch.no_grad():
-        start, found = (_distances(_seen(nets, x).stream, depth, gaps) for nets in pair)
+        start, found = (_distances(seen(nets, x).stream, depth, gaps) for nets in pair)
     empty = dict.fromkeys((f"gap_{j}" for j in GAPS), float("nan"))
     rows = []
     for one, first in zip(found, start, strict=True):
@@ -150,7 +152,7 @@ def _distances(stream: list[Tensor], depth: int, gaps: list[float]) -> np.ndarra
     columns = []
     for gap in gaps:
         ends = [(round(place * depth), round((place + gap) * depth)) for place in PLACES]
-        columns.append(torch.stack([_rms(stream[b] - stream[a]) for a, b in ends]).mean(0))
+        columns.append(torch.stack([rms(stream[b] - stream[a]) for a, b in ends]).mean(0))
     return torch.stack(columns, 1).numpy()
 
 
@@ -173,16 +175,16 @@ def layer_sizes(runs: Sequence[Run]) -> list[dict[str, float]]:
     batches = [about.batches(run.seed, first.optim.batch, first.optim.steps) for run in runs]
     x = about.x[torch.stack(batches)]
     with torch.no_grad():
-        start = _seen(nets, x[:, 0]).stream[-1][:, 0].double()
+        start = seen(nets, x[:, 0]).stream[-1][:, 0].double()
     if first.optim.steps > 1:
         eager.Session(nets, "cpu").learn(0, first.optim.steps - 1)
     with torch.no_grad():
-        now = _seen(nets, x[:, -1])
+        now = seen(nets, x[:, -1])
     layers = {name: now.stream[int(place * first.net.depth)] for name, place in QUARTERS.items()}
-    rms = {f"rms_{name}": _rms(part) for name, part in (layers | {"output": now.outputs}).items()}
+    sizes = {f"rms_{name}": rms(part) for name, part in (layers | {"output": now.outputs}).items()}
     last = layers["last"][:, 0].double()
     found = {
-        **rms,
+        **sizes,
         "correlation": torch.cosine_similarity(start, last, dim=1),
         "kurtosis": stats.kurtosis(last.numpy(), axis=1),
         "p_normal": stats.normaltest(last.numpy(), axis=1).pvalue,

@@ -36,6 +36,7 @@ ONE = Power()
 
 
 FALLS_BACK = {"block:1": "block", "block:2": "block", "embed": "input"}
+FALLS_BACK |= {"change": "block", "change:1": "block:1", "change:2": "block:2"}
 
 
 class Rule(NamedTuple):
@@ -55,7 +56,8 @@ class Parametrization:
     """A name, the factor on every residual branch, and a rule for every role.
 
     Roles: input, embed (an input that is looked up), block (or block:1, block:2 where layers
-    of a branch differ), readout.
+    of a branch differ), change (what a block's weight has learned, where a model keeps that
+    apart), readout.
     """
 
     name: str
@@ -63,8 +65,8 @@ class Parametrization:
     rules: Mapping[str, Rule]
 
     def rule(self, role: str) -> Rule:
-        """The rule of a role; block:1 and block:2 fall back on block, embed on input."""
-        return self.rules.get(role) or self.rules[FALLS_BACK[role]]
+        """The rule of a role; block:1, block:2 and change fall back on block, embed on input."""
+        return self.rules[role] if role in self.rules else self.rule(FALLS_BACK[role])
 
     def table(self) -> pd.DataFrame:
         """The parametrization as the papers print it: one row per role, powers of N and L."""

@@ -95,6 +95,8 @@ def _scale(run: Run, role: str, fan_in: int) -> float:
     """The standard deviation of a weight's entries; the read-out takes no init_gain. What is
     looked up has a fan-in of 1; a fan-in that grows with width is a multiple of it."""
     grows = fan_in // run.net.width * run.base.width
+    if role.startswith("change"):
+        return 0.0
     at_base = {"input": fan_in, "embed": 1}.get(role, grows)
     variance = (1.0 if role == "readout" else run.net.init_gain) / at_base
     return math.sqrt(variance) * rule(run, role).init.at(run)
@@ -109,15 +111,19 @@ def losses(outputs: Tensor, y: Tensor) -> Tensor:
 
 
 def trained(net: Net, model: Model) -> list[int]:
-    """Which layers learn: all, or with train_ends false all but the first and the last."""
+    """Which layers learn: all, or with train_ends false all but the first and the last; where
+    a model keeps what its blocks learn apart, not the blocks as they began."""
     last = len(model.layers) - 1
-    return [i for i in range(last + 1) if net.train_ends or 0 < i < last]
+    learning = [i for i in range(last + 1) if net.train_ends or 0 < i < last]
+    if net.family == "linearised":
+        return [i for i in learning if not model.layers[i].role.startswith("block")]
+    return learning
 
 
 def rate(run: Run, role: str) -> float:
     """The learning rate of one role of weight in a run."""
     rules, log2_lr = rule(run, role), run.optim.log2_lr
-    if run.optim.log2_lr_ends is not None and not role.startswith("block"):
+    if run.optim.log2_lr_ends is not None and not role.startswith(("block", "change")):
         log2_lr = run.optim.log2_lr_ends
     return 2.0**log2_lr * (rules.sgd if run.optim.kind == "sgd" else rules.adam).at(run)
 

@@ -65,7 +65,7 @@ class Net(Part):
     @model_validator(mode="after")
     def _only_what_the_family_has(self) -> "Net":
         plain = Net.model_construct(family="mlp", width=1, depth=1)
-        have = {"resmlp": BRANCH, "lm": ("gain",)}.get(self.family, ())
+        have = {"resmlp": BRANCH, "linearised": BRANCH, "lm": ("gain",)}.get(self.family, ())
         for name in BRANCH:
             if name not in have and getattr(self, name) != getattr(plain, name):
                 raise ValueError(

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from pydantic import AfterValidator
 
-FAMILIES = ("mlp", "resmlp", "lm")
+FAMILIES = ("mlp", "resmlp", "linearised", "lm")
 PHIS = ("linear", "relu", "abs", "tanh", "gelu")
 RULES = ("sp", "ntp", "mup", "ode", "depth_mup", "am_mup", "completep", "first_layer")
 TASKS = (
@@ -35,6 +35,7 @@ MEASURED: dict[str, tuple[str, ...]] = {
         *("weight_move", "rest", "decorrelation"),
     ),
     "diversity": ("slope", "slope_init", *(f"gap_{j}" for j in GAPS)),
+    "linearisation": ("weight_share", "block_share", "remainder", "remainder_median"),
     "layer_sizes": (
         *("rms_input", "rms_quarter", "rms_half", "rms_three_quarters", "rms_last", "rms_output"),
         *("correlation", "kurtosis", "p_normal"),

@@ -21,11 +21,18 @@ def resmlp(net: Net, inputs: int | None, outputs: int) -> Model:
     def forward(apply: Apply, branch: Tensor, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         stream, units = apply(0, x), []
         for first in range(1, len(layers) - 1, net.block_depth):
-            h = layer_norm(stream) if net.norm == "layer" else stream
-            for i in range(first, first + net.block_depth):
-                h = apply(i, phi(h)) if pre else phi(apply(i, h))
+            h = block(net, apply, first, stream)
             stream = torch.addcmul(stream, branch, center(h) if net.center else h)
             units.append(stream)
         return apply(len(layers) - 1, phi(stream) if pre else stream), units
 
     return Model(layers, forward)
+
+
+def block(net: Net, apply: Apply, first: int, stream: Tensor) -> Tensor:
+    """F at a stream, for the block that begins with layer `first`; its mean is not yet off."""
+    phi = nonlinearity(net.phi)
+    h = layer_norm(stream) if net.norm == "layer" else stream
+    for i in range(first, first + net.block_depth):
+        h = apply(i, phi(h)) if net.order == "pre" else phi(apply(i, h))
+    return h

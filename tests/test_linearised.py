@@ -1,0 +1,112 @@
+"""Blocks replaced by their linearisation, and how far trained blocks are from theirs."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import MakeRuns
+from fathom.net.linearity import linearisation
+from fathom.net.stack import rate, stack, trained
+from fathom.net.train import train
+from fathom.phi import Array
+from fathom.spec import Refused
+
+ADAM: dict[str, Any] = {"kind": "adam", "log2_lr": -7, "steps": 12, "block_depth": 2}
+SHARES = ("weight_share", "block_share", "remainder", "remainder_median")
+
+
+def losses(make_runs: MakeRuns, family: str, **changes: Any) -> Array:
+    return train(make_runs(**{**ADAM, "family": family, **changes})).loss
+
+
+def shares(make_runs: MakeRuns, **changes: Any) -> dict[str, float]:
+    """What the measure finds, averaged over two seeds."""
+    found = linearisation(make_runs(**{**ADAM, "steps": 1, "seed": [1, 2], **changes}))
+    return {name: float(np.mean([row[name] for row in found])) for name in SHARES}
+
+
+@pytest.mark.parametrize("phi", ["linear", "abs", "tanh"])
+@pytest.mark.parametrize("block_depth", [1, 2])
+@pytest.mark.parametrize("norm", ["none", "layer"])
+@pytest.mark.parametrize(("order", "center"), [("post", True), ("pre", False)])
+def test_before_training_both_are_one_function(
+    make_runs: MakeRuns, phi: str, block_depth: int, norm: str, order: str, center: bool
+) -> None:
+    changes = {"phi": phi, "norm": norm, "order": order, "center": center}
+    plain, other = (
+        losses(make_runs, family, **changes, block_depth=block_depth, steps=1)
+        for family in ("resmlp", "linearised")
+    )
+    np.testing.assert_allclose(other, plain, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rules", ["depth_mup", "first_layer", "completep"])
+def test_what_is_linear_already_is_trained_alike(make_runs: MakeRuns, rules: str) -> None:
+    changes = {"phi": "linear", "block_depth": 1, "rules": rules, "depth": 4}
+    plain, other = (losses(make_runs, one, **changes) for one in ("resmlp", "linearised"))
+    np.testing.assert_allclose(other, plain, rtol=2e-3)
+    assert not np.allclose(plain[:, -1], plain[:, 0], rtol=0.1)
+
+
+def test_two_linear_matrices_are_not_linear_in_their_changes(make_runs: MakeRuns) -> None:
+    plain, other = (
+        losses(make_runs, one, phi="linear", log2_lr=-6) for one in ("resmlp", "linearised")
+    )
+    np.testing.assert_allclose(other[:, :2], plain[:, :2], rtol=1e-2)
+    assert not np.allclose(other, plain, rtol=2e-3)
+
+
+def test_what_blocks_learn_is_trained_at_the_blocks_rates_and_begins_at_zero(
+    make_runs: MakeRuns,
+) -> None:
+    changes = {**ADAM, "width": 32, "depth": 8, "rules": "first_layer"}
+    for ends in (True, False):
+        run = make_runs(**changes, family="linearised", train_ends=ends)[0]
+        nets = stack([run])
+        learning = [nets.model.layers[i].role for i in trained(run.net, nets.model)]
+        middle = ["change:1", "change:2"] * 8
+        assert learning == (["input", *middle, "readout"] if ends else middle)
+    for number in (":1", ":2"):
+        assert rate(run, "change" + number) == rate(run, "block" + number)
+    assert rate(run, "change:1") != rate(run, "change:2")
+    assert all(not weight.any() for weight in nets.weights[17:33])
+    plain = stack(make_runs(**changes))
+    kept = [*nets.weights[:17], nets.weights[-1]]
+    assert all(torch.equal(a, b) for a, b in zip(kept, plain.weights, strict=True))
+
+
+@pytest.mark.parametrize("phi", ["linear", "tanh"])
+def test_the_rest_is_of_second_order_in_the_rate(make_runs: MakeRuns, phi: str) -> None:
+    small, large = (shares(make_runs, phi=phi, width=64, log2_lr=lr) for lr in (-12, -10))
+    for name in SHARES:
+        assert large[name] / small[name] == pytest.approx(4, rel=0.1), name
+
+
+def test_a_kink_leaves_a_rest_of_order_three_halves(make_runs: MakeRuns) -> None:
+    changes = {"phi": "relu", "width": 256, "base_width": 256, "seed": list(range(8))}
+    small, large = (shares(make_runs, **changes, log2_lr=lr) for lr in (-14, -10))
+    assert large["remainder"] / small["remainder"] == pytest.approx(4, rel=0.35)
+
+
+def test_one_linear_matrix_has_no_rest(make_runs: MakeRuns) -> None:
+    assert shares(make_runs, phi="linear", block_depth=1)["remainder"] < 1e-12
+    assert shares(make_runs, phi="linear", block_depth=2)["remainder"] > 1e-3
+
+
+@pytest.mark.parametrize(("rules", "exponent"), [("depth_mup", -1 / 2), ("completep", 0)])
+@pytest.mark.parametrize("name", ["weight_share", "remainder"])
+def test_shares_fall_with_depth_as_the_paper_counts(
+    make_runs: MakeRuns, rules: str, exponent: float, name: str
+) -> None:
+    changes = {"phi": "tanh", "center": True, "width": 32, "log2_lr": -10, "rules": rules}
+    few, many = (
+        shares(make_runs, **changes, depth=depth, base_depth=8, train_ends=False)
+        for depth in (16, 256)
+    )
+    assert np.log2(many[name] / few[name]) / 4 == pytest.approx(exponent, abs=0.15)
+
+
+def test_a_chain_has_no_blocks(make_runs: MakeRuns) -> None:
+    with pytest.raises(Refused, match="family mlp: linearisation is measured on resmlp"):
+        linearisation(make_runs(family="mlp", depth=3))
