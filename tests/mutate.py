@@ -26,6 +26,7 @@ class Mutation(NamedTuple):
 
 
 LOOPS = "net/loops.py"
+LINEARISED, LM = "net/models/linearised.py", "net/models/lm.py"
 FREE = "    if True:\n        product"
 ALIKE = 'rate(run, "block")'
 NO_ROLE = 'EPSILON * rule(run, "readout")'
@@ -34,8 +35,8 @@ MUTATIONS = [
     Mutation(
         "1/N of Adam's hidden rate",
         "net/scaling.py",
-        'adam=Power(-1), eps=Power(-1)),\n        "readout"',
-        'eps=Power(-1)),\n        "readout"',
+        "adam=Power(-1), eps=Power(-1), decay=Power(1)),",
+        "eps=Power(-1), decay=Power(1)),",
         "scaling",
     ),
     Mutation(
@@ -53,9 +54,9 @@ MUTATIONS = [
         "scaling",
     ),
     Mutation("mean subtraction", "net/layers.py", "h - h.mean(-1, keepdim=True)", "h", "models"),
-    Mutation("mean subtraction in loops", LOOPS, "(bent - mean)", "bent", "loops"),
+    Mutation("mean subtraction in loops", LOOPS, "* (z[i, j] - mean)", "* z[i, j]", "loops"),
     Mutation("its gradient", LOOPS, "(down[i, j] - mean)", "down[i, j]", "loops"),
-    Mutation("the branch in a gradient", LOOPS, "plan.branch * (right", "(right", "loops"),
+    Mutation("the branch in a gradient", LOOPS, "plan.branch * (ONE", "(ONE", "loops"),
     Mutation("a multiplier", LOOPS, "plan.mult[0], at.batch, F", "ONE, at.batch, F", "loops"),
     Mutation("a multiplier in a gradient", LOOPS, "mult, inputs, T", "ONE, inputs, T", "loops"),
     Mutation("the stream", LOOPS, "plan.keep * stream[i, j]", "ZERO", "loops"),
@@ -80,7 +81,7 @@ MUTATIONS = [
     Mutation("denormals to 0", "net/train.py", "denormal(True)", "denormal(False)", "loops"),
     Mutation("what a checkpoint brings", "net/train.py", "here.copy_(", "print(", "train"),
     Mutation("no pickles", "store.py", "allow_pickle=False) as", "allow_pickle=True) as", "train"),
-    Mutation("stacks of one", "net/plan.py", "net.width % 16 or optim.batch % 16", "False", "plan"),
+    Mutation("stacks of one", "net/plan.py", "net.width % 16 or rows(run) % 16", "False", "plan"),
     Mutation("the memory allowed", "net/plan.py", "return min(fits, size)", "return size", "plan"),
     Mutation(
         "the read-out's nonlinearity",
@@ -99,6 +100,11 @@ MUTATIONS = [
     Mutation(
         "the square of a multiplier", "net/probe.py", "nets.mults[i] ** 2", "nets.mults[i]", "probe"
     ),
+    Mutation("what a block learns", LINEARISED, "start(i, moved) + ", "", "linearised"),
+    Mutation("its start at 0", "net/stack.py", "return 0.0", "return 0.1", "linearised"),
+    Mutation("the rest", "net/linearity.py", "whole - start - linear", "linear", "linearised"),
+    Mutation("a head's width", LM, "scale=1 / HEAD", "scale=1 / HEAD**0.5", "lm"),
+    Mutation("a decay that falls", "net/eager.py", "1 - share * shrink", "1 - shrink", "lm"),
     Mutation("kappa of the formula", "law/formula.py", "kappa * L", "L", "law"),
     Mutation("U's 1/sqrt(d)", "net/infinite.py", " / np.sqrt(x.shape[-1])", "", "limit_engine"),
     Mutation("a limit's gain", "net/infinite.py", "run.net.gain", "1.0", "limit_engine"),
