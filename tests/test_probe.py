@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import MakeRuns
 from fathom.law import chain_constant, finite_depth
-from fathom.net import probe
+from fathom.net import probe, scales
 from fathom.net.data import gaussian, task
 from fathom.net.scales import coordinates, diversity
 from fathom.net.stack import stack
@@ -75,6 +75,50 @@ def test_coordinates_grow_with_width_under_sp(make_runs: MakeRuns) -> None:
     found = moves(make_runs, "width", WIDTHS, rules="sp", depth=2)
     assert found[1] > 1.5 * found[0]
     assert found[2] > 2 * found[1]
+
+
+@pytest.mark.parametrize(
+    ("rules", "exponent"), [("depth_mup", 0), ("first_layer", 1 / 2), ("completep", 0)]
+)
+def test_two_matrices_in_a_block_move_the_output_as_section_9_counts(
+    make_runs: MakeRuns, rules: str, exponent: float
+) -> None:
+    size: dict[str, Any] = {"phi": "linear", "block_depth": 2, "width": 64, "base_width": 64}
+    size |= {
+        "base_depth": 8,
+        "gain": 0.35,
+        "rules": rules,
+        "center": True,
+        "train_ends": False,
+        "steps": 1,
+        "seed": [1, 2, 3],
+    }
+    few, many = (
+        np.mean([row["output_move"] for row in coordinates(make_runs(**size, depth=d, log2_lr=-9))])
+        for d in (32, 512)
+    )
+    assert np.log2(many / few) / 4 == pytest.approx(exponent, abs=0.15)
+
+
+@pytest.mark.parametrize(("block_depth", "ratio"), [(1, 1.0), (2, 0.0)])
+def test_behind_a_second_matrix_even_linear_blocks_see_unrelated_gradients(
+    make_runs: MakeRuns, block_depth: int, ratio: float
+) -> None:
+    size = {"width": 256, "depth": 32, "base_width": 256, "base_depth": 4, "gain": 0.5}
+    runs = make_runs(**size, phi="linear", block_depth=block_depth, steps=1, seed=[1, 2])
+    found = np.mean([row["decorrelation"] for row in coordinates(runs)])
+    assert found == pytest.approx(ratio, abs=0.06)
+
+
+@pytest.mark.parametrize("depth", [2, 3, 8])
+def test_the_middle_is_the_first_matrix_of_a_block_with_another_behind_it(
+    make_runs: MakeRuns, depth: int
+) -> None:
+    for block_depth in (1, 2):
+        nets = stack(make_runs(depth=depth, block_depth=block_depth))
+        block, first, second = scales._middle(nets)
+        assert (first, second) == (1 + (block - 1) * block_depth, 1 + block * block_depth)
+        assert 1 <= block < depth and nets.model.layers[second].role.startswith("block")
 
 
 def test_at_a_rate_of_nothing_nothing_moves(make_runs: MakeRuns) -> None:

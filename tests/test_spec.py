@@ -107,7 +107,12 @@ def test_a_run_named_twice_in_one_grid_is_refused() -> None:
         ("net.block_depth", 3, ".net.block_depth:", "1 or 2"),
         ("net.center", 1, ".net.center:", "true or false"),
         ("net.gain", 0, ".net.gain:", "a finite number above 0"),
-        ("net.family", "resmpl", ".net.family:", "one of mlp, resmlp, linearised, lm; did you mean resmlp?"),
+        (
+            "net.family",
+            "resmpl",
+            ".net.family:",
+            "one of mlp, resmlp, linearised, lm; did you mean resmlp?",
+        ),
         (
             "net.phi",
             "rleu",

@@ -65,20 +65,20 @@ def coordinates(runs: Sequence[Run]) -> list[dict[str, float]]:
     steps; each is a power of depth that a parametrization decides.
 
     Per run: stream_init, the last stream minus the first, before training; stream_move and
-    output_move, the change of the last stream and of the output; hidden_init, hidden_move:
-    a pre-activation in the middle, and its change; weight_move, what the middle matrix's own
-    change does to its input; rest, the part of the middle block's change that is not linear
-    in its matrix's change, times depth; decorrelation, the cosine of the loss's gradients on
-    two neighbouring pre-activations in the middle over that on their streams, before
-    training. Raises Refused for a single block. Source: Tensor Programs VI, section 7 and
-    appendix D; Claim 7.6.
+    output_move, the change of the last stream and of the output; hidden_init, hidden_move: a
+    pre-activation in the middle, of two in a block the first, and its change; weight_move, what
+    the middle matrix's own change does to its input; rest, the part of the middle block's
+    change that is not linear in its matrix's change, times depth; decorrelation, the cosine of
+    the loss's gradients on two neighbouring pre-activations in the middle over that on their
+    streams, before training. Raises Refused for a single block. Source: Tensor Programs VI,
+    section 7 and appendix D; Claim 7.6.
     """
     x, y = examples(runs)
     if runs[0].net.depth < 2:
         raise Refused("depth 1: coordinates are measured on two blocks or more")
     nets, trained = stack(runs), train(runs).nets
     alike = _decorrelation(nets, x, y)
-    middle = _middle(nets)
+    _, middle, _ = _middle(nets)
     with torch.no_grad():
         before, after = seen(nets, x), seen(trained, x)
         h, now = after.layers[middle]
@@ -100,18 +100,21 @@ def coordinates(runs: Sequence[Run]) -> list[dict[str, float]]:
     return [{name: float(value[i]) for name, value in found.items()} for i in range(len(runs))]
 
 
-def _middle(nets: Stack) -> int:
-    """The layer in the middle, such that one more follows before the read-out."""
-    layers = len(nets.model.layers)
-    return min(layers // 2, layers - 3)
+def _middle(nets: Stack) -> tuple[int, int, int]:
+    """The block in the middle, counted from 1, such that one more follows before the read-out;
+    its first layer, and the first of the next."""
+    each = nets.runs[0].net.block_depth
+    blocks = (len(nets.model.layers) - 2) // each
+    middle = min(blocks // 2 + 1, blocks - 1)
+    return middle, 1 + (middle - 1) * each, 1 + middle * each
 
 
 def _decorrelation(nets: Stack, x: Tensor, y: Tensor) -> Tensor:
     """Cosine between neighbouring pre-activations' gradients over that of their streams."""
     for weight in nets.weights:
         weight.requires_grad_()
-    here, middle = seen(nets, x), _middle(nets)
-    wanted = [here.layers[middle][1], here.layers[middle + 1][1], *here.stream[middle : middle + 2]]
+    here, (block, first, second) = seen(nets, x), _middle(nets)
+    wanted = [here.layers[first][1], here.layers[second][1], *here.stream[block : block + 2]]
     grads = torch.autograd.grad(losses(here.outputs, y).sum(), wanted)
     for weight in nets.weights:
         weight.requires_grad_(False)
