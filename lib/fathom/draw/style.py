@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
@@ -10,7 +10,7 @@ import matplotlib as mpl
 import seaborn as sns
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
 PAGE = 6.8
 TITLES = {
@@ -135,9 +135,19 @@ def power_of_two(value: float, _: object = None) -> str:
     return "2" + shown.translate(str.maketrans("0123456789−.", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻·"))
 
 
+class _Powers(MaxNLocator):
+    """Whole powers; on an axis too short for two of them, halves or quarters."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
+        short = abs(vmax - vmin)
+        if math.floor(max(vmin, vmax)) - math.ceil(min(vmin, vmax)) >= 1:
+            return super().tick_values(vmin, vmax)
+        return MultipleLocator(0.25 if short < 0.75 else 0.5).tick_values(vmin, vmax)
+
+
 def powers_of_two(axis: Axis, most: int = 6) -> None:
     """Label an axis that holds base-2 logarithms with the powers themselves."""
-    axis.set_major_locator(MaxNLocator(most, integer=True))
+    axis.set_major_locator(_Powers(most, integer=True))
     axis.set_major_formatter(FuncFormatter(power_of_two))
 
 
