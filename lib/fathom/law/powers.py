@@ -39,7 +39,8 @@ def sizes(table: pd.DataFrame, by: Sequence[str], of: str) -> pd.DataFrame:
     not a number, an overflow, counts as infinite."""
     rows = []
     for cell, group in table.groupby([*by], sort=True):
-        value = np.log2(group[of].to_numpy(float))
+        with np.errstate(divide="ignore"):  # nothing at all has the logarithm -inf
+            value = np.log2(group[of].to_numpy(float))
         found = interval(np.where(np.isnan(value), math.inf, value))
         named = dict(zip(by, as_tuple(cell), strict=True))
         rows.append({**named, "value": found.value, "low": found.low, "high": found.high})
