@@ -45,10 +45,16 @@ def approach(
 
 
 def bias(
-    table: pd.DataFrame, limit: pd.DataFrame, *, of: Sequence[str], given: Mapping[str, Any]
+    table: pd.DataFrame,
+    limit: pd.DataFrame,
+    *,
+    of: Sequence[str],
+    given: Mapping[str, Any],
+    limits: Mapping[str, Any] | None = None,
 ) -> Interval:
-    """The mean relative departure from the limit, sign kept, seed by seed."""
-    rows = departures(where(table, given), limit, of=of)
+    """The mean relative departure from the limit, sign kept, seed by seed; of several limits
+    of the same networks, that which has the values of `limits`."""
+    rows = departures(where(table, given), where(limit, limits or {}), of=of)
     return interval([float(one[[*of]].to_numpy().mean()) for _, one in _seeds(rows)])
 
 

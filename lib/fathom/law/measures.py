@@ -187,13 +187,15 @@ def tuned_gap(
     along: str = "layers",
 ) -> Interval:
     """Best log loss over rates and multipliers of one kind of run minus that of another, at
-    the size where the interval reaches highest: below zero means better at every size."""
-    rows = where(table, given)
+    the size where the interval reaches highest: below zero means better at every size. Only
+    usable optima count; NaN where a size has none on either side."""
+    rows = _usable(where(table, given))
     best = [
         where(rows, side).groupby([along, "seed"])["log_loss"].min() for side in (first, second)
     ]
     found = [interval(one.to_numpy(float)) for _, one in (best[0] - best[1]).groupby(along)]
-    return max(found, key=lambda one: one.high)
+    unknown = [one for one in found if math.isnan(one.value)]
+    return unknown[0] if unknown else max(found, key=lambda one: one.high)
 
 
 def _usable(rows: pd.DataFrame) -> pd.DataFrame:

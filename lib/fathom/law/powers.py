@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from fathom.law.interval import interval
-from fathom.law.measures import MEASURES
+from fathom.law.measures import MEASURES, UNUSABLE
 from fathom.law.optima import as_tuple
 
 NAMED = {"mup": (0.0, 0.0), "ode": (1.0, 0.0), "depth_mup": (0.5, 0.5)}
@@ -77,9 +77,9 @@ def guides(
 
 
 def tuned(best: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """The best log loss over all optima of a cell, seed by seed, then averaged: columns by,
-    value, low, high."""
-    rows = []
+    """The best log loss over all usable optima of a cell, seed by seed, then averaged: columns
+    by, value, low, high."""
+    rows, best = [], best[~best["flag"].isin(UNUSABLE)]
     for cell, group in best.groupby([*by], sort=True):
         found = interval(group.groupby("seed")["log_loss"].min().to_numpy(float))
         named = dict(zip(by, as_tuple(cell), strict=True))

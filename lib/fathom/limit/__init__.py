@@ -15,10 +15,10 @@ from fathom.limit.linear import (
     linear,
     output_kernel,
     stream_rms,
-    table,
     tidy,
 )
 from fathom.limit.nonlinear import EQUATIONS, SMOOTH, Smooth, nonlinear
+from fathom.limit.table import table
 
 __all__ = [
     "EQUATIONS",

@@ -12,11 +12,10 @@ Arrays have axes in the order layers, kets, coefficients; a ket is numbered
 step * batch + sample. Side 0 is forward (the stream x), side 1 backward (its gradient).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax
 
@@ -239,14 +238,6 @@ def layer_sizes(found: Trajectory) -> dict[str, float]:
     rms = [*np.sqrt(squares), np.sqrt((found.outputs[-1] ** 2).mean())]
     correlation = kernel[0, -1] / np.sqrt(kernel[0, 0] * kernel[-1, -1])
     return dict(zip(SIZES, map(float, [*rms, correlation]), strict=True))
-
-
-def table(networks: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> pd.DataFrame:
-    """One row per infinite network: its own columns, then `layer_sizes`; each is given as its
-    columns and what `linear` is called with."""
-    return pd.DataFrame(
-        [{**columns, **layer_sizes(linear(**given))} for columns, given in networks]
-    )
 
 
 def output_kernel(found: Trajectory) -> Array:

@@ -10,14 +10,14 @@ from fathom.net.scaling import parametrization
 from fathom.spec import Run
 
 
-def program(run: Run) -> dict[str, Any]:
-    """What `fathom.limit.linear` is called with to find the infinite-width limit of a linear
-    residual run of base width and depth 1 under SGD.
+def program(run: Run, equations: str | None = None) -> dict[str, Any]:
+    """What `fathom.limit.linear`, or with `equations` `fathom.limit.nonlinear`, is called with
+    to find the infinite-width limit of a residual run of base width and depth 1 under SGD.
 
     inputs (steps, batch, inputs) and targets (steps, batch, outputs): the batches of the run
     in their order, classes as probabilities. The entries of the run's first matrix have
     variance one over the number of inputs, those of the theory 1: the inputs are divided by
-    that root. depth, alpha, gamma, a, eta and loss as there.
+    that root. depth, a, eta, loss, and alpha and gamma or phi and equations as there.
     """
     about, rules = task(run.task), parametrization(run.rules)
     index = about.batches(run.seed, run.optim.batch, run.optim.steps)
@@ -25,13 +25,14 @@ def program(run: Run) -> dict[str, Any]:
     classes = y.dtype == torch.int64
     targets = torch.eye(about.outputs)[y] if classes else y
     alpha = -rules.branch.depth
-    return {
+    given = {
         "inputs": x.numpy() / np.sqrt(x.shape[-1]),
         "targets": targets.double().numpy(),
         "depth": run.net.depth,
-        "alpha": alpha,
-        "gamma": alpha - rules.rule("block").sgd.depth,
         "a": run.net.gain,
         "eta": 2.0**run.optim.log2_lr,
         "loss": "cross_entropy" if classes else "square",
     }
+    if equations:
+        return given | {"phi": run.net.phi, "equations": equations}
+    return given | {"alpha": alpha, "gamma": alpha - rules.rule("block").sgd.depth}

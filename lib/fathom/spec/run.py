@@ -9,11 +9,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from fathom.spec.words import (
     COLUMNS,
     DERIVED,
+    EQUATIONS,
     FAMILIES,
-    IMAGES,
     MEASURES,
     METRICS,
     PREDICTIONS,
+    SMOOTH,
+    SOLVED,
     TASKS,
     known_column,
     known_limit,
@@ -180,19 +182,22 @@ class Machine(Part):
 
 
 class Limit(Part):
-    """The infinite-width limit of a linear residual network under SGD at one depth: U and V
-    are frozen, each step sees one batch of a task, and base width and depth are 1.
+    """The infinite-width limit of a residual network under SGD at one depth: U and V are
+    frozen, each step sees one batch of a task, and base width and depth are 1.
 
-    The fields are those of a `Run`: a seed stands for the order of its examples.
+    The fields are those of a `Run`: a seed stands for the order of its examples. A smooth phi
+    is solved by `equations`, which differ in the terms they keep; a linear one needs no choice.
     """
 
     rules: Annotated[str, AfterValidator(known_limit)]
     depth: Count
+    phi: Annotated[str, one_of(SMOOTH)] = "linear"
+    equations: Annotated[str, one_of(EQUATIONS)] | None = None
     gain: Positive = 1.0
     log2_lr: Rate
     batch: Count = 1
     steps: Count
-    task: Annotated[str, one_of(IMAGES)]
+    task: Annotated[str, one_of(SOLVED)]
     seed: Annotated[int, Field(ge=0, description="a whole number, at least 0")]
 
     @model_validator(mode="after")
@@ -205,13 +210,28 @@ class Limit(Part):
             )
         return self
 
+    @model_validator(mode="after")
+    def _has_equations(self) -> "Limit":
+        if (self.phi == "linear") != (self.equations is None):
+            raise ValueError(
+                "equations are chosen for a phi that is not linear, and only for such; give "
+                f"equations, one of {', '.join(EQUATIONS)}, and phi together"
+            )
+        if self.phi != "linear" and (self.rules, self.batch) != ("depth_mup", 1):
+            raise ValueError(
+                f"rules {self.rules} and batch {self.batch}: with a phi that is not linear the "
+                "limit is known for depth_mup and batch 1; give these"
+            )
+        return self
+
     def run(self, width: int = 1) -> Run:
         """The finite network of some width whose limit this is."""
         net = Net(
             family="resmlp",
             width=width,
             depth=self.depth,
-            phi="linear",
+            phi=self.phi,
+            center=self.phi != "linear",
             gain=self.gain,
             train_ends=False,
         )
@@ -226,8 +246,9 @@ class Limit(Part):
         )
 
     def row(self) -> dict[str, Any]:
-        """The columns of those runs, but the width."""
-        return {name: value for name, value in self.run().row().items() if name != "width"}
+        """The columns of those runs, but the width, and the equations where they are chosen."""
+        said = {name: value for name, value in self.run().row().items() if name != "width"}
+        return said | ({"equations": self.equations} if self.equations else {})
 
 
 class Probe(Part):

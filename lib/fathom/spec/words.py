@@ -18,8 +18,11 @@ TASKS = (
     "digits_mse",
     "text",
     "gaussian",
+    "unit",
 )
-IMAGES = tuple(name for name in TASKS if name.startswith("digits"))
+SOLVED = (*(name for name in TASKS if name.startswith("digits")), "unit")  # for limits
+EQUATIONS = ("complete", "corrected", "printed", "uncentred")  # of the nonlinear limit
+SMOOTH = ("linear", "tanh", "gelu")
 WIDE = ("mup", "ode", "depth_mup", "completep")  # rules that scale width as mup does
 GAPS = (4, 5, 6, 7, 8, 9, 10, 11)  # diversity's epsilon: 2^-4 ... 2^-11
 _UPDATES = ("update_mean", "update_last", "update_max", "update_relative")
@@ -60,6 +63,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "norm": ("none", "layer"),
     "kind": ("sgd", "adam"),
     "schedule": ("constant", "cosine"),
+    "equations": EQUATIONS,
     "measure": MEASURES,
     "derive": DERIVED,
     "metric": METRICS,
