@@ -92,8 +92,16 @@ def test_batches_of_vectors_follow_the_same_law(alpha: float, gamma: float) -> N
     assert bias(large, limit) < 3
 
 
+def test_the_recursion_at_rate_one_is_the_given_one() -> None:
+    expected = [0, 2.48276, 0.02416, 0.25227, 0.60152, 1.06527]
+    found = linear(alike(6), alike(6), 16).outputs[:, 0, 0]
+    np.testing.assert_allclose(found, expected, atol=5.1e-6)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("width", "nets", "given"), [(128, 100, 0.28), (512, 16, 0.143)])
+@pytest.mark.parametrize(
+    ("width", "nets", "given"), [(128, 100, 0.28), (512, 16, 0.143), (1448, 8, 0.066)]
+)
 def test_networks_at_rate_one_scatter_by_as_much_as_given(
     width: int, nets: int, given: float
 ) -> None:
@@ -101,9 +109,10 @@ def test_networks_at_rate_one_scatter_by_as_much_as_given(
         sampled(width, nets, alike(6), alike(6), 16)[0],
         linear(alike(6), alike(6), 16).outputs,
     )
-    expected = [0, 2.48276, 0.02416, 0.25227, 0.60152, 1.06527]
-    np.testing.assert_allclose(limit[:, 0, 0], expected, atol=5.1e-6)
     assert scatter(found, limit) == pytest.approx(given, rel=0.3)
+    if width > 1000:  # the mean over networks deviates by at most 0.015, one standard error
+        error = found.std(axis=0, ddof=1).max() / math.sqrt(nets)
+        assert np.abs(found.mean(axis=0) - limit).max() < 4 * error
 
 
 @pytest.mark.parametrize(("phi", "a", "eta"), [("tanh", 1.5, 0.4), ("gelu", 1.5, 0.1)])

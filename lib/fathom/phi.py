@@ -23,11 +23,14 @@ class Phi(NamedTuple):
 
     `init_gain` is the variance of a weight, times its fan-in, that keeps the second
     moment of pre-activations constant from layer to layer: 1 / E f(z)^2, z ~ N(0, 1).
+    `centred_variance` is Var f(z), what a block adds to the mean square of its stream once its
+    mean is subtracted; a stream of many blocks grows by e^(a^2 times it).
     """
 
     f: Callable[[Array], Array]
     df: Callable[[Array], Array]
     init_gain: float
+    centred_variance: float
 
 
 def _mean(f: Callable[[Array], Array]) -> float:
@@ -39,7 +42,8 @@ def _mean(f: Callable[[Array], Array]) -> float:
 
 
 def _phi(f: Callable[[Array], Array], df: Callable[[Array], Array]) -> Phi:
-    return Phi(f, df, 1 / _mean(lambda z: f(z) ** 2))
+    square = _mean(lambda z: f(z) ** 2)
+    return Phi(f, df, 1 / square, square - _mean(f) ** 2)
 
 
 PHI: dict[str, Phi] = {
@@ -76,6 +80,15 @@ def coherence(left: float) -> float:
     for abs without a formula."""
     odd, even = (1 + left) / 2, (1 - left) / 2
     return odd**2 / (odd**2 + even**2)
+
+
+def slope_kernel(left: float, correlation: float) -> float:
+    """E phi'(z) phi'(y) of a kink of slope `left` left of 0, over standard normal z and y of a
+    correlation: mu^2 + nu^2 (2 / pi) arcsin(correlation), the share of a drift along the
+    stream that two steps with such pre-activations keep. Source: derived for Tensor Programs
+    VI, section 6."""
+    odd, even = (1 + left) / 2, (1 - left) / 2
+    return odd**2 + even**2 * 2 / np.pi * float(np.arcsin(correlation))
 
 
 def kappa(name: str) -> float:

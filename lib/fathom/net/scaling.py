@@ -37,6 +37,7 @@ ONE = Power()
 
 FALLS_BACK = {"block:1": "block", "block:2": "block", "embed": "input"}
 FALLS_BACK |= {"change": "block", "change:1": "block:1", "change:2": "block:2"}
+FALLS_BACK |= {"norm": "bias", "norm:last": "input"}
 
 
 class Rule(NamedTuple):
@@ -57,7 +58,9 @@ class Parametrization:
 
     Roles: input, embed (an input that is looked up), block (or block:1, block:2 where layers
     of a branch differ), change (what a block's weight has learned, where a model keeps that
-    apart), readout.
+    apart), bias and norm (a bias or the gain of a norm inside a branch), norm:last (a gain
+    after the last branch), readout. No family has biases or gains yet: their rows are for a
+    reader's own network.
     """
 
     name: str
@@ -65,7 +68,8 @@ class Parametrization:
     rules: Mapping[str, Rule]
 
     def rule(self, role: str) -> Rule:
-        """The rule of a role; block:1, block:2 and change fall back on block, embed on input."""
+        """The rule of a role; block:1, block:2 and change fall back on block, norm on bias,
+        embed and norm:last on input."""
         return self.rules[role] if role in self.rules else self.rule(FALLS_BACK[role])
 
     def table(self) -> pd.DataFrame:
@@ -87,6 +91,7 @@ SP = Parametrization(
     ONE,
     {
         "input": Rule(),
+        "bias": Rule(),
         "block": Rule(init=Power(-1 / 2)),
         "readout": Rule(init=Power(-1 / 2)),
     },
@@ -98,6 +103,7 @@ NTP = Parametrization(
     ONE,
     {
         "input": Rule(),
+        "bias": Rule(),
         "block": Rule(mult=Power(-1 / 2)),
         "readout": Rule(mult=Power(-1 / 2)),
     },
@@ -109,6 +115,7 @@ MUP = Parametrization(
     ONE,
     {
         "input": Rule(sgd=Power(1), eps=Power(-1)),
+        "bias": Rule(sgd=Power(1), eps=Power(-1)),
         "block": Rule(init=Power(-1 / 2), adam=Power(-1), eps=Power(-1), decay=Power(1)),
         "readout": Rule(init=Power(-1), sgd=Power(-1), adam=Power(-1), decay=Power(1)),
     },
@@ -118,11 +125,14 @@ MUP = Parametrization(
 def alpha(a: float, g: float) -> Parametrization:
     """mup with branches L^-a and updates L^-g of the block weights.
 
-    Raw rates: Adam L^-g, SGD L^(a-g); Adam's epsilon follows the gradient, L^-a.
-    Source: Tensor Programs VI, Definitions 6.1 and 6.2.
+    Raw rates: Adam L^-g, SGD L^(a-g); Adam's epsilon follows the gradient, L^-a. What else
+    stands in a branch, biases and gains, has the same powers of depth and the input's of width.
+    Source: Tensor Programs VI, Definitions 6.1 and 6.2; Dey et al. 2025, Table 1.
     """
     block = MUP.rules["block"]._replace(sgd=Power(0, a - g), adam=Power(-1, -g), eps=Power(-1, -a))
-    return Parametrization(f"alpha({a:g}, {g:g})", Power(0, -a), {**MUP.rules, "block": block})
+    bias = MUP.rules["bias"]._replace(sgd=Power(1, a - g), adam=Power(0, -g), eps=Power(-1, -a))
+    rules = {**MUP.rules, "bias": bias, "block": block}
+    return Parametrization(f"alpha({a:g}, {g:g})", Power(0, -a), rules)
 
 
 DEPTH_MUP = replace(alpha(1 / 2, 1 / 2), name="depth_mup")
