@@ -1,15 +1,30 @@
 """What every test shares: one thread, and a short way to name runs."""
 
 import importlib
+import math
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
+from fathom import store
+from fathom.net.train import Curves
 from fathom.spec import Base, Net, Optim, Run, grid
 
 MakeRuns = Callable[..., list[Run]]
+# one net for each way of training: compiled loops, and a stack under autograd
+BOTH: list[dict[str, Any]] = [{"phi": "relu", "center": True}, {"phi": "tanh"}]
+
+
+def same(first: Curves, second: Curves) -> bool:
+    """Whether two trainings gave the same bits, values that are not finite included."""
+    return np.array_equal(first.loss, second.loss, equal_nan=True) and np.array_equal(
+        first.held_out, second.held_out, equal_nan=True
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -47,3 +62,27 @@ def make_runs() -> MakeRuns:
         return grid(entry, "test")
 
     return make
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setattr(store, "ROOT", tmp_path)
+    monkeypatch.setattr(store, "_HELD", {})
+    yield tmp_path
+    for lock in store._HELD.values():
+        lock.close()
+
+
+def table() -> pd.DataFrame:
+    """What a sweep may hold: words, the word none, booleans, counts, rates, losses and inf."""
+    return pd.DataFrame(
+        {
+            "task": ["digits", "digits", "digits_sum"],
+            "norm": ["none", "layer", "none"],
+            "center": [True, False, True],
+            "depth": [4, 8, 16],
+            "log2_lr": [-4.5, -4.0, -3.5],
+            "loss_mean": [0.12345678912, 1 / 3, math.inf],
+            "key": ["0a1b2c3d4e5f", "1234567890ab", "fedcba098765"],
+        }
+    )

@@ -1,5 +1,6 @@
 """The real command: however it is stopped, it goes on from there to the same table."""
 
+import json
 import os
 import shutil
 import signal
@@ -125,6 +126,54 @@ def test_whatever_stops_a_sweep_the_same_command_goes_on_to_the_same_table(tmp_p
     assert table.read_text() == suite.whole()
     assert [path.name for path in table.parent.iterdir()] == ["small.csv"]
     assert not suite.journal.exists()
+
+
+def loaded(door: Door, library: str) -> bool:
+    """Whether a process has come so far that it has loaded a library."""
+    return any(library in one.path for one in psutil.Process(door.pid).memory_maps())
+
+
+@pytest.mark.parametrize("library", ["pydantic_core", "pandas", "_zmq", "a kernel"])
+def test_ctrl_c_at_the_start_is_one_sentence_too(tmp_path: Path, library: str) -> None:
+    suite = Suite(tmp_path, steps=15000)
+    door = suite.start()
+    if library == "a kernel":
+        until(lambda: psutil.Process(door.pid).children())
+    else:
+        until(lambda: loaded(door, library))
+    os.killpg(door.pid, signal.SIGINT)
+    assert door.wait(60) == 130
+    assert GOES_ON in suite.sentence()
+
+
+@pytest.mark.parametrize("by", ["flag", "variable"])
+def test_the_command_works_on_a_cluster_and_gives_the_same_table(tmp_path: Path, by: str) -> None:
+    suite, said = Suite(tmp_path, steps=50), tmp_path / "scheduler.json"
+    here = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
+    here += ["--scheduler-file", str(said)]
+    quiet: dict[str, Any] = {"cwd": tmp_path, "env": suite.env, "stderr": subprocess.DEVNULL}
+    dask = [sys.executable, "-m", "distributed.cli.dask_"]
+    started = [
+        subprocess.Popen([*dask[:2], f"{dask[2]}{kind}", *here, *more], **quiet)
+        for kind, more in (("scheduler", ["--port", "0"]), ("worker", ["--nthreads", "1"]))
+    ]
+    try:
+        until(said.exists)
+        address = json.loads(said.read_text())["address"]
+        words = [*COMMAND[:-1], *(["--scheduler", address] if by == "flag" else [])]
+        quiet["env"] = suite.env | ({"FATHOM_SCHEDULER": address} if by == "variable" else {})
+        quiet.pop("stderr")
+        done = subprocess.run(words, capture_output=True, text=True, check=False, **quiet)
+        assert done.returncode == 0, done.stderr
+        assert "48 of 48 done" in done.stderr
+        worker = psutil.Process(started[1].pid)
+        busy = [sum(one.cpu_times()[:2]) for one in (worker, *worker.children(recursive=True))]
+        assert sum(busy) > 2, "its worker did the work"
+    finally:
+        for one in started:
+            one.terminate()
+            one.wait()
+    assert (tmp_path / "artifacts" / "sweep" / "small.csv").read_text() == suite.whole()
 
 
 FULL_THREE_TIMES = """

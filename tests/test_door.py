@@ -7,15 +7,15 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from fathom import __main__ as door
-from fathom import book, replicate, store
+from fathom import __main__ as command
+from fathom import book, door, replicate, store
 from fathom.store import ROOT
 
 
 def answer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> str:
     """The one line on stderr of a command that is refused."""
     monkeypatch.setattr(sys, "argv", ["fathom", *words])
-    assert door.main() == 2
+    assert command.main() == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "Traceback" not in said
@@ -141,7 +141,7 @@ def test_the_report_names_every_claim(capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize(
     ("flag", "word", "says"),
     [
-        ("--workers", "0", "a whole number"),
+        ("--workers", "0", "a whole number, at least 1"),
         ("--workers", "x", "a whole number"),
         ("--workers", "1.5", "a whole number"),
         ("--memory-gib", "abc", "a number of GiB"),
@@ -186,12 +186,12 @@ def test_a_retraining_that_is_stopped_after_training_trains_nothing_again(
     monkeypatch.setattr(replicate, "print_comparison", lambda: None)
     monkeypatch.setattr(sys, "argv", ["fathom", "retrain", "laws_mlp"])
     monkeypatch.setattr(door.subprocess, "run", stop)
-    assert door.main() == 130
+    assert command.main() == 130
     monkeypatch.setattr(door.subprocess, "run", lambda *_, **__: None)
-    assert door.main() == 0
+    assert command.main() == 0
     assert trained == ["laws_mlp"]
     assert len(store.read("sweep/laws_mlp")) == 3
-    assert door.main() == 0
+    assert command.main() == 0
     assert trained == ["laws_mlp", "laws_mlp"]
 
 
@@ -237,3 +237,29 @@ def test_a_name_too_many_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "takes one name, found 2" in answer(monkeypatch, capsys, "plan", "laws_mlp", "tp6_heat")
+    for word in ("compare", "stamp", "tp6/claims"):
+        assert "takes no name, found 1" in answer(monkeypatch, capsys, word, "laws_mlp")
+
+
+@pytest.mark.parametrize("said", ["sweep: 3", "sweep: [a, b]", "sweep:\n  3: {4: 5}"])
+def test_entries_without_names_are_refused(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], said: str
+) -> None:
+    (elsewhere / "params.yaml").write_text(said + "\n")
+    for words in (["plan"], ["sweep", "3"], ["sweep"], ["retrain"]):
+        assert "params.yaml sweep: found" in answer(monkeypatch, capsys, *words)
+
+
+def test_a_plan_shows_the_grid_and_what_is_known(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["fathom", "plan", "tp6_norm"])
+    assert command.main() == 0
+    said = capsys.readouterr().out
+    assert "sweep.tp6_norm: 390 runs, 390 known" in said
+    for line in ("depth: 4, 8, 16, 32, 64, 128", "log2_lr: -11 to -5 by 0.5", "seed: 121 to 125"):
+        assert f"  {line}\n" in said
+
+
+def test_the_command_takes_every_setting_of_the_machine() -> None:
+    assert command.MACHINE == door.MACHINE

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import MakeRuns
 from fathom import law, limit
-from fathom.__main__ import checked
+from fathom.door import checked
 from fathom.net import infinite, probe
 from fathom.net.data import task
 from fathom.net.train import train

@@ -7,7 +7,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 from fathom import store
-from fathom.__main__ import checked, trained
+from fathom.door import checked, trained
 from fathom.net.sweep import cost, version, work
 from fathom.spec import Run
 from fathom.store import ROOT

@@ -1,21 +1,17 @@
 import hashlib
 import math
-import pickle
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
 import numpy as np
 import pytest
 import torch
-from conftest import MakeRuns
-from fathom import store
+from conftest import BOTH, MakeRuns, same
 from fathom.net import compiled
 from fathom.net.blas import kernels
 from fathom.net.stack import stack
-from fathom.net.train import NUMERICS, Checkpoint, Curves, cost, numerics, summary, train
-from fathom.spec import TASKS, Run
+from fathom.net.train import NUMERICS, Curves, numerics, summary, train
+from fathom.spec import TASKS
 
 # Twelve steps, well below the best rate: loss_mean on every task of the family but gaussian,
 # and a digest of all bits, which binds processors of the one type MADE_ON. When these move, bump
@@ -63,14 +59,6 @@ AUTOGRAD: list[dict[str, Any]] = [
     {"phi": "tanh", "order": "pre", "train_ends": False, "gain": [0.5, 1.0]},
     {"block_depth": 2, "phi": "tanh", "norm": "layer", "order": "pre", "gain": [0.5, 1.0]},
 ]
-BOTH: list[dict[str, Any]] = [{"phi": "relu", "center": True}, {"phi": "tanh"}]
-
-
-def same(first: Curves, second: Curves) -> bool:
-    """Whether two trainings gave the same bits, values that are not finite included."""
-    return np.array_equal(first.loss, second.loss, equal_nan=True) and np.array_equal(
-        first.held_out, second.held_out, equal_nan=True
-    )
 
 
 def alone(curves: Curves, i: int) -> Curves:
@@ -173,130 +161,6 @@ def test_losses_are_golden(make_runs: MakeRuns, name: str, kind: str) -> None:
     assert found == pytest.approx(expected, rel=1e-5)
     if (llvm.get_host_cpu_name(), kernels(), torch.backends.cpu.get_cpu_capability()) == MADE_ON:
         assert bits.hexdigest()[:12] == digest
-
-
-class Memory:
-    """A checkpoint that is never written to disk."""
-
-    def __init__(self) -> None:
-        self.saved: list[dict[str, np.ndarray]] = []
-
-    def load(self) -> dict[str, np.ndarray] | None:
-        return dict(self.saved[-1]) if self.saved else None
-
-    def save(self, arrays: dict[str, np.ndarray]) -> None:
-        self.saved.append({name: array.copy() for name, array in arrays.items()})
-
-
-class Cut:
-    """A checkpoint at which training is cut short, after so many savings."""
-
-    def __init__(self, inner: Checkpoint, at: int) -> None:
-        self.load, self.inner, self.left = inner.load, inner, at
-
-    def save(self, arrays: dict[str, np.ndarray]) -> None:
-        self.inner.save(arrays)
-        self.left -= 1
-        if not self.left:
-            raise KeyboardInterrupt
-
-
-@pytest.fixture
-def saved_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fathom.net.train.PIECE", 0.0)
-    monkeypatch.setattr("fathom.net.train.SAVED", 0.0)
-
-
-@pytest.mark.usefixtures("saved_at_every_step")
-@pytest.mark.parametrize("kind", ["sgd", "adam"])
-@pytest.mark.parametrize("net", BOTH)
-def test_a_run_cut_short_at_any_checkpoint_goes_on_to_the_same_bits(
-    make_runs: MakeRuns, tmp_path: Path, net: dict[str, Any], kind: str
-) -> None:
-    run = make_runs(**net, kind=kind, steps=6)
-    whole = train(run)
-    for at in range(1, 6):
-        memory = Memory()
-        for place in (memory, store.Checkpoint(tmp_path / f"{at}.npz")):
-            with pytest.raises(KeyboardInterrupt):
-                train(run, checkpoint=Cut(place, at))
-            resumed = train(run, checkpoint=place)
-            assert same(resumed, whole)
-            weights = zip(resumed.nets.weights, whole.nets.weights, strict=True)
-            assert all(torch.equal(a, b) for a, b in weights)
-        assert [one["curve"].shape for one in memory.saved] == [(1, step) for step in range(1, 6)]
-
-
-@pytest.mark.parametrize("net", BOTH)
-def test_pieces_and_checkpoints_come_after_so_many_operations_and_change_no_bit(
-    make_runs: MakeRuns, monkeypatch: pytest.MonkeyPatch, net: dict[str, Any]
-) -> None:
-    run, memory = make_runs(**net, kind="adam", steps=20), Memory()
-    whole, step = train(run), cost(run[0]) / 20
-    monkeypatch.setattr("fathom.net.train.PIECE", 3.5 * step)
-    monkeypatch.setattr("fathom.net.train.SAVED", 5 * step)
-    assert same(train(run, checkpoint=memory), whole)
-    assert [one["curve"].shape[1] for one in memory.saved] == [6, 12, 18]
-
-
-def written(run: Sequence[Run], path: Path) -> bytes:
-    """A checkpoint file that a run really left."""
-    with pytest.raises(KeyboardInterrupt):
-        train(run, checkpoint=Cut(store.Checkpoint(path), 2))
-    return path.read_bytes()
-
-
-@pytest.mark.usefixtures("saved_at_every_step")
-def test_a_checkpoint_that_is_garbled_or_cut_short_is_as_if_it_were_not_there(
-    make_runs: MakeRuns, tmp_path: Path
-) -> None:
-    run, path = make_runs(kind="adam"), tmp_path / "some.npz"
-    whole, good = train(run), written(run, path)
-    assert store.Checkpoint(path).load() is not None
-    cuts, middle = [good[:length] for length in range(0, len(good), 397)], len(good) // 2
-    for said in (*cuts, b"some words", good[:middle] + b"\xff\x00" + good[middle + 2 :]):
-        path.write_bytes(said)
-        assert store.Checkpoint(path).load() is None
-        assert same(train(run, checkpoint=store.Checkpoint(path)), whole)
-
-
-@pytest.mark.usefixtures("saved_at_every_step")
-@pytest.mark.parametrize("other", ["width", "depth", "arrays", "array"])
-def test_a_checkpoint_of_something_else_is_as_if_it_were_not_there(
-    make_runs: MakeRuns, tmp_path: Path, other: str
-) -> None:
-    run, path = make_runs(kind="adam"), tmp_path / "some.npz"
-    if other in ("width", "depth"):
-        written(make_runs(kind="adam", **{other: 48}), path)
-    elif other == "arrays":
-        np.savez(path, here=np.ones(3), there=np.ones(4))
-    else:
-        with path.open("wb") as file:
-            np.save(file, np.ones(3))
-    assert same(train(run, checkpoint=store.Checkpoint(path)), train(run))
-
-
-class Bomb:
-    """What makes a file where it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (Path.touch, (self.path,))
-
-
-def test_nothing_in_a_checkpoint_is_ever_unpickled(make_runs: MakeRuns, tmp_path: Path) -> None:
-    path, trace = tmp_path / "some.npz", tmp_path / "trace"
-    for arrays in ({"curve": np.array([Bomb(trace)])}, {"state_0000": np.array([[Bomb(trace)]])}):
-        np.savez(path, allow_pickle=True, **{"curve": np.ones((1, 2)), **arrays})
-        assert store.Checkpoint(path).load() is None
-        assert same(train(make_runs(), checkpoint=store.Checkpoint(path)), train(make_runs()))
-    path.write_bytes(pickle.dumps(Bomb(trace)))
-    assert store.Checkpoint(path).load() is None
-    assert not trace.exists()
-    pickle.loads(path.read_bytes())
-    assert trace.exists(), "it would have been seen"
 
 
 def test_numerics_name_what_a_runs_numbers_depend_on(make_runs: MakeRuns) -> None:

@@ -3,7 +3,7 @@
 sweep|probe|limit|law NAME
                        run an engine on an entry of params.yaml
 PAPER/NOTEBOOK         run a notebook of a paper: a figure, or claims
-plan [NAME]            what an entry holds, what is known, what the rest would take here
+plan [NAME]            an entry's grid, what is known, what the rest would take here
 retrain [NAME]         train an entry (or all) anew, beside the committed tables
 compare                the committed numbers beside the present ones, claim by claim
 figures [NAME]         redraw one figure (or all) from the tables
@@ -13,170 +13,23 @@ stamp                  store the verdicts of the claim cells in the notebooks
 
 --workers N, --memory-gib N, --scheduler tcp://host:port, --device auto|cpu|cuda
                        what to train on (or FATHOM_WORKERS, FATHOM_MEMORY_GIB,
-                       FATHOM_SCHEDULER, FATHOM_DEVICE); none of them changes a number
+                       FATHOM_SCHEDULER, FATHOM_DEVICE); on CPUs of one type none of them
+                       changes a number, and rows from a GPU say so
 """
 
 import argparse
-import json
 import os
-import subprocess
+import signal
 import sys
-from typing import Any
 
-from fathom import store
-from fathom.spec import Law, Machine, Probe, Refused, Run, grid, limits, nearest, settings
-
-TRAINS = ("sweep", "probe")
-ENGINES = (*TRAINS, "limit", "law")
 MACHINE = ("workers", "memory_gib", "scheduler", "device")
-COMMANDS = ("plan", "retrain", "compare", "figures", "report", "manifest", "stamp")
+INTERRUPTED = "\nfathom: interrupted; what is finished is kept, the same command goes on from there"
 
 
-def entry(engine: str, name: str) -> object:
-    """An entry of params.yaml; raises Refused where there is none of that name."""
-    there = store.params().get(engine) or {}
-    if name not in there:
-        raise Refused(f"params.yaml {engine}: {name} {nearest(name, there)}")
-    return there[name]
-
-
-def checked(engine: str, name: str) -> tuple[list[Run], str]:
-    """An entry's runs and measure, all of it checked before a kernel starts."""
-    said, place = entry(engine, name), f"params.yaml {engine}.{name}"
-    if engine == "law":
-        settings(Law, said, place)
-        return [], "law"
-    if engine == "limit":
-        limits(said, place)
-        return [], "limit"
-    if engine == "probe":
-        asked = settings(Probe, said, place)
-        return grid(asked.runs, f"{place}.runs"), asked.measure
-    return grid(said, place), "train"
-
-
-def trained(name: str | None) -> list[tuple[str, str]]:
-    """The (engine, entry) pairs that train or measure networks; all of them without a name."""
-    said = store.params()
-    there = {key: engine for engine in TRAINS for key in said.get(engine) or {}}
-    if name is not None and name not in there:
-        raise Refused(f"params.yaml: {name} {nearest(name, there)}")
-    return [(engine, key) for key, engine in there.items() if name in (None, key)]
-
-
-def machine() -> Machine:
-    """What the environment says to train on; the command's flags were written into it."""
-    said = {name: os.environ.get(f"FATHOM_{name.upper()}", "") for name in MACHINE}
-    return settings(Machine, {name: _plain(word) for name, word in said.items() if word}, "machine")
-
-
-def _plain(word: str) -> Any:
-    """A number as a number, anything else as the word it is."""
-    try:
-        return json.loads(word)
-    except json.JSONDecodeError:
-        return word
-
-
-def engine(kind: str, name: str, root: str = "artifacts") -> None:
-    """Run an engine notebook on an entry; its table goes below `root`."""
-    from fathom import book
-
-    checked(kind, name)
-    built = f"{kind}/{name}" if root == "artifacts" else f"retrained/{kind}/{name}"
-    given = {"name": name, "entry": entry(kind, name), "root": root}
-    if kind in TRAINS:
-        given["machine"] = {**machine().model_dump(), "bar": "text"}
-    book.run(kind, given, built)
-
-
-def plan(name: str | None, root: str = "artifacts") -> None:
-    """Print what entries hold, what is known, and what the rest would take on this machine."""
-    import pandas as pd
-
-    from fathom.net.plan import estimate, forecast
-    from fathom.net.sweep import reusable
-
-    here, all_found = machine(), []
-    for kind, key in trained(name):
-        runs, measure = checked(kind, key)
-        done = {row["key"] for row in reusable(runs, measure, store.known(f"{kind}/{key}", root))}
-        rest = [run for run in runs if run.key not in done]
-        print(f"{kind}.{key}: {len(runs)} runs, {len(done)} known", flush=True)
-        if rest:
-            all_found.append(estimate(rest, measure, here))
-            print(all_found[-1].round(1).to_string(index=False), flush=True)
-    if all_found:
-        print(forecast(pd.concat(all_found), here))
-
-
-def retrain(name: str | None) -> None:
-    """Train entries anew below build/, and when all are complete put them in place, bring
-    the rest of the suite up to date, and compare. Interrupted, it goes on where it was."""
-    from fathom import replicate
-
-    pairs = trained(name)
-    tables = [f"{kind}/{key}" for kind, key in pairs]
-    plan(name, replicate.RETRAINED)
-    for kind, key in pairs:
-        engine(kind, key, replicate.RETRAINED)
-    store.promote(tables, replicate.RETRAINED)
-    subprocess.run([sys.executable, "-m", "dvc", "repro", "-q"], cwd=store.ROOT, check=True)
-    replicate.print_comparison()
-    store.discard(tables, replicate.RETRAINED)
-
-
-def redraw(name: str | None) -> None:
-    """Redraw figures from the tables, and say which differ from the committed ones."""
-    from fathom import replicate
-
-    names = replicate.figures()
-    if name is not None and name not in names:
-        raise Refused(f"figures: {name} {nearest(name, names)}")
-    changed = replicate.redraw([name] if name else names)
-    if changed:
-        print(f"These differ from the committed ones: {', '.join(changed)}.")
-        print("On another type of CPU, or after a change of tables, that is to be expected.")
-    else:
-        print("All figures are byte for byte the committed ones.")
-
-
-def stamp() -> None:
-    """Run the notebooks with a claim cell and store what it prints."""
-    from fathom import book, replicate
-
-    for name in [f"{paper}/claims" for paper in replicate.PAPERS] + replicate.figures():
-        copy = book.run(name, {"root": "build/stamp"}, f"stamp/{name}", live=False)
-        book.stamp(book.NOTEBOOKS / f"{name}.ipynb", copy)
-        print(f"stamped: {name}", flush=True)
-
-
-def do(words: list[str]) -> None:
-    """Do what the command line asks."""
-    from fathom import book, replicate
-
-    first, name = words[0], words[1] if len(words) > 1 else None
-    if len(words) > 2:
-        raise Refused(f"{' '.join(words)}: {first} takes one name, found {len(words) - 1}")
-    if first in ENGINES:
-        if name is None:
-            raise Refused(f"{first}: name an entry: {', '.join(store.params().get(first) or {})}")
-        engine(first, name)
-    elif first in ("plan", "retrain", "figures"):
-        {"plan": plan, "retrain": retrain, "figures": redraw}[first](name)
-    elif first == "compare":
-        replicate.print_comparison()
-    elif first == "report":
-        replicate.print_report()
-    elif first == "manifest":
-        store.write(replicate.manifest(), "manifest", "figures")
-    elif first == "stamp":
-        stamp()
-    elif first in book.names():
-        book.run(first, {"root": "artifacts" if first.endswith("/claims") else "figures"}, first)
-    else:
-        there = [*ENGINES, *COMMANDS, *(one for one in book.names() if one not in ENGINES)]
-        raise Refused(f"{first} {nearest(first, there)}")
+def _leave(*_: object) -> None:
+    """What Ctrl-C does while nothing has been begun."""
+    print(INTERRUPTED, file=sys.stderr, flush=True)
+    os._exit(130)
 
 
 def main() -> int:
@@ -190,28 +43,17 @@ def main() -> int:
     asked = vars(parser.parse_args())
     words = asked.pop("words")
     given = {f"FATHOM_{name.upper()}": value for name, value in asked.items() if value is not None}
-    from fathom.book import Failed
-
     os.environ.update(given)  # so that every command started from here is told too
+    from fathom import door  # takes seconds
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        do(words)
-    except Refused as error:
-        print(f"fathom: {error}", file=sys.stderr)
-        return 2
-    except Failed as error:
-        print(f"fathom: {error}", file=sys.stderr)
-        return 1
-    except subprocess.CalledProcessError as error:
-        return error.returncode
+        return door.answer(words)
     except KeyboardInterrupt:
-        print(
-            "\nfathom: interrupted; what is finished is kept, the same command goes on from there",
-            file=sys.stderr,
-        )
+        print(INTERRUPTED, file=sys.stderr)
         return 130
-    return 0
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, _leave)
     sys.exit(main())

@@ -39,8 +39,16 @@ def text(table: pd.DataFrame) -> str:
         shown[name] = shown[name].map(lambda number: float(f"{number:.7g}"))
     rows = shown.sort_values(list(shown.columns), kind="stable", ignore_index=True)
     body = rows.to_csv(index=False, float_format="%.7g", lineterminator="\n")
-    versions = ", ".join(f"{name} {version(name).split('+')[0]}" for name in MADE_WITH)
-    return f"# fathom {_digest(body)} made with {versions}\n{body}"
+    return f"# fathom {_digest(body)} made with {_versions()}\n{body}"
+
+
+def _versions() -> str:
+    return ", ".join(f"{name} {version(name).split('+')[0]}" for name in MADE_WITH)
+
+
+def _made_with(path: Path) -> str:
+    """The versions that a table's first line names."""
+    return path.read_text().partition("\n")[0].partition(" made with ")[2]
 
 
 def write(table: pd.DataFrame, name: str, root: str = "artifacts") -> None:
@@ -80,7 +88,8 @@ def digest(name: str, root: str = "artifacts") -> str:
     if words[:2] != ["#", "fathom"] or len(words) < 3 or words[2] != _digest(body):
         raise Refused(
             f"{root}/{name}.csv: its rows are not those its first line vouches for (edited by "
-            f"hand, or cut short); restore it with: git checkout -- {root}/{name}.csv"
+            f"hand, or cut short); restore it with: git checkout -- {root}/{name}.csv (where git "
+            "does not have it, delete it: it is made again)"
         )
     return words[2]
 
@@ -101,9 +110,10 @@ def discard(names: list[str], root: str) -> None:
 
 
 def known(name: str, root: str = "artifacts") -> pd.DataFrame | None:
-    """The rows that need not be trained again: those of the table, if there is one, and
-    those a killed sweep left in its journal."""
-    rows = [read(name, root)] if place(name, root).exists() else []
+    """The rows that need not be trained again: those of the table, if there is one made with
+    the versions installed here, and those a killed sweep left in its journal."""
+    there = place(name, root).exists()
+    rows = [read(name, root)] if there and _made_with(place(name, root)) == _versions() else []
     path = _journal(name, root)
     said = path.read_text(errors="replace") if path.exists() else ""
     rows.append(pd.DataFrame([row for line in said.splitlines() if (row := _line(line))]))
@@ -160,6 +170,11 @@ class Checkpoint:
         except (OSError, ValueError, TypeError, EOFError, RuntimeError, BadZipFile):
             return None
 
+    def discard(self) -> None:
+        """Remove it, once the run is finished."""
+        if self._path.exists():
+            self._path.unlink()
+
     def save(self, arrays: dict[str, np.ndarray]) -> None:
         """Write the arrays in place of those before, whole or not at all."""
         beside = self._path.with_name(f"{self._path.stem}.{os.getpid()}.part.npz")
@@ -198,10 +213,11 @@ def _journal(name: str, root: str) -> Path:
 def _line(line: str) -> dict[str, Any] | None:
     """A journal line; None where it is not what was written."""
     vouched, _, said = line.partition(" ")
-    if vouched != _digest(said):
+    try:
+        row = json.loads(said) if vouched == _digest(said) else None
+    except ValueError:
         return None
-    row = json.loads(said)
-    return row if isinstance(row, dict) else None
+    return row if isinstance(row, dict) and isinstance(row.get("key"), str) else None
 
 
 def params(name: str = "params.yaml") -> dict[str, Any]:

@@ -2,10 +2,12 @@
 memory allowed, never of a clock or of what happens to be free.
 """
 
+import itertools
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 import torch
@@ -15,10 +17,11 @@ from fathom.net.data import CONTEXT, HELD_OUT, task
 from fathom.net.models import build
 from fathom.net.stack import shape
 from fathom.net.train import SAVED, cost, on, rows, train
-from fathom.spec import Machine, Refused, Run
+from fathom.spec import Machine, Net, Refused, Run
 
 FLIGHT = 5e11  # operations that one stack takes at most, some seconds, where it may be cut
 PROCESS = 0.5  # GiB that Python and torch take in every worker
+LOOK = 0.1  # seconds of steps that an estimate is made from
 
 
 def say(sentence: str) -> None:
@@ -30,7 +33,7 @@ def stacked(
     runs: Sequence[Run], measure: str = "train", machine: Machine | None = None
 ) -> list[list[Run]]:
     """Runs grouped by shape and cut into stacks that fit into memory; raises Refused where
-    a single run does not.
+    a single run does not, or a task has nothing to train on.
 
     How large a stack is changes no bit. In compiled loops runs follow one another, so a
     stack is what would be lost with a worker. Under autograd it is what stays in a core's
@@ -38,6 +41,8 @@ def stacked(
     a vector instruction would fall on another run's numbers.
     """
     machine, groups = machine or Machine(), defaultdict(list)
+    if measure == "train" and any(run.task == "gaussian" for run in runs):
+        raise Refused("task gaussian has no examples to train on; measure it under probe")
     for run in runs:
         groups[shape(run)].append(run)
     cut = []
@@ -47,15 +52,22 @@ def stacked(
     return cut
 
 
+def allowed(machine: Machine) -> float:
+    """GiB that all workers may take: what is allowed here, or four fifths of the card's."""
+    if on(machine.device) == "cuda":
+        return 0.8 * torch.cuda.get_device_properties(0).total_memory / 2**30
+    return machine.memory_gib
+
+
 def crew(run: Run, measure: str, machine: Machine) -> int:
     """How many workers may hold a run of this shape at once; raises Refused for none."""
     alone = memory([run], measure) / 2**30 + PROCESS
     there = 1 if machine.scheduler else workers.count(machine)  # a cluster's, for each worker
-    many = min(there, int(machine.memory_gib / alone))
+    many = min(there, int(allowed(machine) / alone))
     if many < 1:
         raise Refused(
             f"width {run.net.width}, depth {run.net.depth}: one run needs {alone:.1f} GiB and "
-            f"{machine.memory_gib:g} are allowed; give a larger --memory-gib, or a smaller width, "
+            f"{allowed(machine):g} are allowed; give a larger --memory-gib, or a smaller width, "
             "depth or batch"
         )
     return many
@@ -63,13 +75,13 @@ def crew(run: Run, measure: str, machine: Machine) -> int:
 
 def _fitting(run: Run, measure: str, machine: Machine) -> int:
     """The size of a stack; says so where memory is what decides."""
-    share = (machine.memory_gib / crew(run, measure, machine) - PROCESS) * 2**30
+    share = (allowed(machine) / crew(run, measure, machine) - PROCESS) * 2**30
     alone, size = memory([run], measure), _size(run, measure, machine)
     fits = int(1 + max(0.0, share - alone) // (memory([run, run], measure) - alone))
     if fits < size:
         say(
             f"width {run.net.width}, depth {run.net.depth}: stacks of {fits} instead of {size}, "
-            f"to stay within {machine.memory_gib:g} GiB"
+            f"to stay within {allowed(machine):g} GiB"
         )
     return min(fits, size)
 
@@ -90,6 +102,13 @@ def _size(run: Run, measure: str, machine: Machine) -> int:
 
 def memory(runs: Sequence[Run], measure: str = "train") -> int:
     """Bytes that a stack takes at its peak, roughly, without Python and torch."""
+    first = runs[0]
+    order = 24 * first.optim.batch * first.optim.steps  # which examples each step sees
+    return order + _arrays(runs, measure)
+
+
+def _arrays(runs: Sequence[Run], measure: str) -> int:
+    """Bytes of weights, activations and what they are trained with."""
     first, about = runs[0], task(runs[0].task)
     model = build(first.net, about.inputs, about.outputs)
     weights = sum(layer.fan_in * layer.fan_out for layer in model.layers)
@@ -98,7 +117,7 @@ def memory(runs: Sequence[Run], measure: str = "train") -> int:
         held_out = 8 * max(layer.fan_out for layer in model.layers) * HELD_OUT * CONTEXT
         return 4 * len(runs) * (6 * weights + 8 * units * rows(first) + held_out)
     if measure in ("coordinates", "diversity", "linearisation"):  # trained, and looked at twice
-        return memory(runs) + 4 * len(runs) * (weights + 8 * units * scales.EXAMPLES)
+        return _arrays(runs, "train") + 4 * len(runs) * (weights + 8 * units * scales.EXAMPLES)
     if measure == "layer_sizes":  # weights and their gradients, whole
         return 4 * len(runs) * (3 * weights + 8 * units * first.optim.batch)
     if measure != "train":
@@ -116,13 +135,13 @@ def estimate(
     One row per size: task, width, depth, batch, steps, runs, core_seconds, the GiB that one
     worker holds at its peak, and how many may work at once."""
     machine = machine or Machine()
+    groups: dict[object, list[list[Run]]] = defaultdict(list)
+    for one in stacked(runs, measure, machine):
+        groups[shape(one[0])].append(one)
     if measure == "train":  # once for nothing, as the first time loads or compiles
         train(runs[:1], steps=1)
     else:
         probe.measured(runs[:1], measure)
-    groups: dict[object, list[list[Run]]] = defaultdict(list)
-    for one in stacked(runs, measure, machine):
-        groups[shape(one[0])].append(one)
     lines = []
     for stacks in groups.values():
         first, count = stacks[0][0], sum(map(len, stacks))
@@ -136,6 +155,33 @@ def estimate(
     sizes = ["task", "width", "depth", "batch", "steps"]
     how = {"runs": "sum", "core_seconds": "sum", "gib": "max", "workers": "min"}
     return found.groupby(sizes, sort=False, as_index=False).agg(how)
+
+
+def swept(runs: Sequence[Run]) -> list[str]:
+    """The grid of runs, a line per field that is not at its default: its name and its values,
+    or first to last where they are evenly spaced."""
+    table = pd.DataFrame([run.row() for run in runs])
+    plain = {**Net(family="mlp", width=1, depth=1).model_dump(), "schedule": "constant"}
+    plain |= {"warmup": 0, "decay": 0.0, "log2_lr_ends": None}
+    lines = []
+    for name in table:
+        values = table[name].dropna().unique().tolist()
+        if values and (name in ("width", "depth", "family") or values != [plain.get(str(name))]):
+            lines.append(f"{name}: {_listed(values)}")
+    return lines
+
+
+def _listed(values: list[Any]) -> str:
+    """Values in words; four or more numbers at even steps by their ends and the step."""
+    if any(isinstance(value, (str, bool)) for value in values):
+        return ", ".join(map(str, values))
+    values = sorted(values)
+    steps = {round(b - a, 9) for a, b in itertools.pairwise(values)}
+    if len(values) > 3 and len(steps) == 1:
+        step, by = steps.pop(), ""
+        by = f" by {step:g}" if step != 1 else ""
+        return f"{values[0]:g} to {values[-1]:g}{by}"
+    return ", ".join(f"{value:g}" for value in values)
 
 
 def forecast(found: pd.DataFrame, machine: Machine) -> str:
@@ -162,10 +208,13 @@ def _seconds(runs: list[Run], measure: str) -> float:
         start = time.perf_counter()
         probe.measured(runs, measure)
         return time.perf_counter() - start
-    times = []
-    for steps in (1, 4):
+    asked, steps, times = runs[0].optim.steps, 1, []
+    while True:
         start = time.perf_counter()
         train(runs, steps=steps)
         times.append(time.perf_counter() - start)
-    step = max(times[1] - times[0], 0.0) / 3
-    return times[0] + step * (runs[0].optim.steps - 1)
+        if steps >= asked or times[-1] - times[0] > LOOK:
+            break
+        steps = min(4 * steps, asked)
+    step = max(times[-1] - times[0], 0.0) / max(steps - 1, 1)
+    return times[0] + step * (asked - 1)

@@ -8,7 +8,7 @@ on workers, order or what was known.
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from typing import cast
+from typing import Protocol, cast
 
 import pandas as pd
 import torch
@@ -17,11 +17,18 @@ import tqdm.auto
 
 from fathom.net import probe, workers
 from fathom.net.plan import crew, estimate, forecast, say, span, stacked
-from fathom.net.train import SAVED, Checkpoint, cost, numerics, summary, train
+from fathom.net.train import SAVED, Checkpoint, cost, numerics, on, summary, train
 from fathom.net.workers import Row
-from fathom.spec import MEASURED, Machine, Refused, Run
+from fathom.spec import MEASURED, Machine, Run
 
+CUDA = " cuda"  # ends the numerics of a row that a GPU trained
 LONG = 2e13  # operations from which a sweep says beforehand what it will take, some minutes
+
+
+class Kept(Checkpoint, Protocol):
+    """A checkpoint that goes once its run is finished."""
+
+    def discard(self) -> None: ...
 
 
 def sweep(
@@ -30,7 +37,7 @@ def sweep(
     measure: str = "train",
     known: pd.DataFrame | None = None,
     keep: Callable[[list[Row]], None] = lambda rows: None,
-    checkpoint: Callable[[str, str], Checkpoint | None] = lambda key, numerics: None,
+    checkpoint: Callable[[str, str], Kept | None] = lambda key, numerics: None,
     machine: Machine | None = None,
 ) -> pd.DataFrame:
     """The table of all runs, one row each: the run's columns, what was measured, the
@@ -40,22 +47,24 @@ def sweep(
     its `checkpoint`. Raises Refused where a run does not fit into memory, a task has nothing
     to train on, or the workers are lost.
     """
-    if measure == "train" and any(run.task == "gaussian" for run in runs):
-        raise Refused("task gaussian has no examples to train on; measure it under probe")
     machine = machine or Machine()
     rows = {row["key"]: row for row in reusable(runs, measure, known)}
     missing = [run for run in runs if run.key not in rows]
     stacks = sorted(stacked(missing, measure, machine), key=lambda one: -sum(map(cost, one)))
     if sum(map(cost, missing)) > LONG:
         say(forecast(estimate(missing, measure, machine), machine))
-    crews = defaultdict(list)
+    crews, saved = defaultdict(list), dict[str, Kept]()
     for one in stacks:
-        job = (one, measure, machine.device, _checkpoint(one, measure, checkpoint))
-        crews[crew(one[0], measure, machine)].append(job)
+        large = _checkpoint(one, measure, checkpoint)
+        saved |= {one[0].key: large} if large else {}
+        crews[crew(one[0], measure, machine)].append((one, measure, machine.device, large))
     costs, start = {run.key: cost(run) for run in missing}, time.perf_counter()
     with _bar(machine, sum(costs.values()), len(missing), len(rows)) as bar:
         for done in _finished(crews, machine):
             keep(done)
+            for row in done:
+                if row["key"] in saved:
+                    saved.pop(row["key"]).discard()
             rows |= {row["key"]: row for row in done}
             lost = sum(_diverged(row) for row in rows.values())
             bar.set_postfix_str(f"{len(rows)} of {len(runs)} done, {lost} diverged", refresh=False)
@@ -81,15 +90,16 @@ def work(
         found = summary(train(runs, checkpoint=checkpoint, device=device))
     else:
         found = probe.measured(runs, measure)
+    where = CUDA if measure == "train" and on(device) == "cuda" else ""
     return [
-        {**run.row(), **values, "numerics": version(run, measure), "key": run.key}
+        {**run.row(), **values, "numerics": version(run, measure) + where, "key": run.key}
         for run, values in zip(runs, found, strict=True)
     ]
 
 
 def _checkpoint(
-    runs: list[Run], measure: str, checkpoint: Callable[[str, str], Checkpoint | None]
-) -> Checkpoint | None:
+    runs: list[Run], measure: str, checkpoint: Callable[[str, str], Kept | None]
+) -> Kept | None:
     large = len(runs) == 1 and measure == "train" and cost(runs[0]) > SAVED
     return checkpoint(runs[0].key, version(runs[0], measure)) if large else None
 
@@ -115,9 +125,10 @@ def version(run: Run, measure: str) -> str:
 
 
 def reusable(runs: Sequence[Run], measure: str, known: pd.DataFrame | None) -> list[Row]:
-    """The rows of `known` that are rows of these runs, with the numerics of today. Only what
-    was measured is taken from them: the columns that describe a run are the run's own. An
-    empty value means that it was not measured (but small gaps have no place in few blocks)."""
+    """The rows of `known` that are rows of these runs, with the numerics of today, whichever
+    device trained them. Only what was measured is taken from them: the columns that describe a
+    run are the run's own. An empty value means that it was not measured (but small gaps have no
+    place in few blocks)."""
     measured = MEASURED[measure]
     if known is None or not {"key", "numerics", *measured} <= set(known.columns):
         return []
@@ -125,11 +136,11 @@ def reusable(runs: Sequence[Run], measure: str, known: pd.DataFrame | None) -> l
     today = {key: version(run, measure) for key, run in asked.items()}
     found = cast(list[Row], known.drop_duplicates("key", keep="last").to_dict("records"))
     return [
-        {**asked[key].row(), **{name: row[name] for name in measured}, "numerics": today[key]}
-        | {"key": key}
+        {**asked[key].row(), **{name: row[name] for name in measured}}
+        | {"numerics": row["numerics"], "key": key}
         for row in found
         if (key := row["key"]) in asked
-        and row["numerics"] == today[key]
+        and row["numerics"] in (today[key], today[key] + CUDA)
         and all(isinstance(row[name], float) for name in measured)
         and not any(row[name] != row[name] for name in measured if not name.startswith("gap_"))
     ]

@@ -29,7 +29,7 @@ SAVED = 3e12  # operations between two checkpoints of a large run, about half a 
 
 
 def numerics(run: Run) -> str:
-    """The versions that a run's numbers depend on, such as "resmlp 2 adam 2 digits 1"."""
+    """The versions that a run's numbers depend on, such as "resmlp 3 adam 2 digits 1"."""
     parts = (run.net.family, run.optim.kind, run.task.split("_")[0])
     return " ".join(f"{part} {NUMERICS[part]}" for part in parts)
 
@@ -118,7 +118,7 @@ def _learn(session: Session, end: int, step: float, checkpoint: Checkpoint | Non
     """The losses up to step `end`; `step` is the cost of one."""
     curve, since = [], 0.0
     found = checkpoint.load() if checkpoint else None
-    if found and _of(session, found):
+    if found and _of(session, found, end):
         curve.append(found["curve"])
         for name, here in _named(session).items():
             here.copy_(torch.from_numpy(found[name]))
@@ -139,11 +139,15 @@ def _named(session: Session) -> dict[str, Tensor]:
     return {f"state_{i:04d}": part for i, part in enumerate(session.state)}
 
 
-def _of(session: Session, found: dict[str, np.ndarray]) -> bool:
-    """Whether arrays are those of a checkpoint of this training, by their names and shapes."""
-    shapes = {name: tuple(part.shape) for name, part in _named(session).items()}
-    there = {name: part.shape for name, part in found.items() if name != "curve"}
-    return "curve" in found and there == shapes
+def _of(session: Session, found: dict[str, np.ndarray], end: int) -> bool:
+    """Whether arrays are those of a checkpoint of this training before step `end`, by their
+    names, shapes and kinds of number."""
+    arrays = {name: part.cpu().numpy() for name, part in _named(session).items()}
+    wanted = {name: (part.shape, part.dtype) for name, part in arrays.items()}
+    there = {name: (part.shape, part.dtype) for name, part in found.items() if name != "curve"}
+    curve = found.get("curve", np.empty(0))
+    rows, steps = curve.shape if curve.ndim == 2 else (0, 0)
+    return there == wanted and rows == 1 and steps <= end and curve.dtype == np.float64
 
 
 @contextmanager

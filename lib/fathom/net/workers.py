@@ -83,6 +83,11 @@ def _cluster(
         raise Refused(
             f"scheduler: nothing answers at {scheduler}; start one with: dask scheduler"
         ) from None
+    except (TypeError, ValueError) as error:
+        raise Refused(
+            f"scheduler: {scheduler} cannot be spoken to ({str(error).splitlines()[0][:80]}); a "
+            "tls:// address needs certificates in Dask's settings (README, Beyond one machine)"
+        ) from None
     with client:
         if not client.scheduler_info()["workers"]:
             print(f"waiting for workers at {scheduler}", flush=True)

@@ -161,9 +161,9 @@ class Run(Part):
 class Machine(Part):
     """What runs are trained on. On processors of one type it changes no number."""
 
-    workers: Annotated[int | None, Field(ge=1, description=_said("workers", "a whole number"))] = (
-        None
-    )
+    workers: Annotated[
+        int | None, Field(ge=1, description=_said("workers", "a whole number, at least 1"))
+    ] = None
     memory_gib: Annotated[
         float, Field(gt=0, allow_inf_nan=False, description=_said("memory_gib", "a number of GiB"))
     ] = 4.0
