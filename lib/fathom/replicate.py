@@ -1,6 +1,7 @@
 """What a replicator asks for: retrain, redraw, and set the new beside the committed."""
 
 import subprocess
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -122,12 +123,10 @@ def print_report() -> None:
     for name in ("paper", "claim", "", "verdict", "figure"):
         sheet.add_column(name, overflow="fold")
     for paper, title in PAPERS.items():
-        parts = store.read(f"claims/{paper}")
-        said = store.params("claims.yaml")[paper]
-        for name, word in claim.overall(parts).items():
-            colour = COLOURS[word]
-            where = f"figures/{said[name]['figure']}.svg"
-            sheet.add_row(title, str(name), said[name]["says"], f"[{colour}]{word}", where)
+        for name, said, parts in told(paper):
+            (word,) = claim.overall(parts)
+            where = f"figures/{said['figure']}.svg"
+            sheet.add_row(title, name, said["says"], f"[{COLOURS[word]}]{word}", where)
     console.print(sheet)
     console.print(
         "The figures are the .svg files under figures/ (any browser shows them).\n"
@@ -136,19 +135,30 @@ def print_report() -> None:
     )
 
 
+def told(paper: str) -> Iterator[tuple[str, dict[str, Any], pd.DataFrame]]:
+    """A paper's claims that have been evaluated, with their parts, in the order in which
+    claims.yaml tells them."""
+    parts = store.read(f"claims/{paper}")
+    for name, said in store.params("claims.yaml")[paper].items():
+        own = parts[parts["claim"] == name].set_index("part", drop=False)
+        own = own.loc[[part for part in said["parts"] if part in own.index]]
+        if len(own):
+            yield name, said, own
+
+
 def markdown(paper: str) -> str:
     """The README's table of a paper's claims: each claim with its verdict, then its parts."""
-    said, parts = store.params("claims.yaml")[paper], store.read(f"claims/{paper}")
     lines = [
         f"**{PAPERS[paper]}**",
         "",
         "| claim | the paper | ours | target | verdict |",
         "|---|---|---|---|---|",
     ]
-    for name, word in claim.overall(parts).items():
-        link = f"[{name}](figures/{said[name]['figure']}.svg)"
-        lines.append(f"| **{link} {said[name]['says']}** | | | | **{word}** |")
-        lines += [_part(row) for row in parts[parts["claim"] == name].to_dict("records")]
+    for name, said, parts in told(paper):
+        (word,) = claim.overall(parts)
+        link = f"[{name}](figures/{said['figure']}.svg)"
+        lines.append(f"| **{link} {said['says']}** | | | | **{word}** |")
+        lines += [_part(row) for row in parts.to_dict("records")]
     return "\n".join(lines)
 
 
