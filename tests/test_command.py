@@ -50,6 +50,8 @@ class Suite:
         (root / "params.yaml").write_text(f"sweep:\n  small:{indented}\n")
 
     def start(self, workers: int = 1) -> Door:
+        # what ignores Ctrl-C, as a script's `command &` does, hands that down to all it starts
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         with self.said.open("w") as said:
             return subprocess.Popen(
                 [*COMMAND, str(workers)], cwd=self.root, env=self.env, stderr=said,

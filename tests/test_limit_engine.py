@@ -1,5 +1,6 @@
 """Infinite networks as an engine: entries, the same examples on both sides, the approach."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from fathom.door import checked
 from fathom.net import infinite, probe
 from fathom.net.data import task
 from fathom.net.train import train
-from fathom.spec import MEASURED, Limit, Refused, limits
+from fathom.spec import FAMILIES, MEASURED, TASKS, Limit, Refused, limits
+from fathom.spec.words import EQUATIONS, SMOOTH
 from fathom.store import ROOT
 
 STREAM = list(limit.SIZES[:5])
@@ -140,6 +142,14 @@ def test_an_entry_is_swept_as_a_grid_of_runs_is() -> None:
         ({"depth": []}, "an empty list leaves nothing to run"),
         ({"width": 4}, "width is not one of rules, depth"),
         ({"seed": [1, 1]}, "named twice"),
+        ({"phi": "relu"}, "'relu' is not one of linear, tanh, gelu"),
+        ({"phi": "tanh"}, "equations are chosen for a phi that is not linear"),
+        ({"equations": "printed"}, "equations are chosen for a phi that is not linear"),
+        ({"phi": "tanh", "equations": "print"}, "'print' is not one of complete, corrected"),
+        (
+            {"phi": "tanh", "equations": "complete", "rules": "ode"},
+            "rules ode and batch 1: with a phi that is not linear the limit is known for depth_mup",
+        ),
         ({"depth": 4096, "steps": 100}, "depth 4096, steps 100 and batch 1 need 5000 GiB and 8"),
     ],
 )
@@ -228,4 +238,38 @@ def test_networks_are_drawn_about_the_mean_of_all_limits() -> None:
 def test_both_sides_name_what_they_share_alike_and_the_dictionary_explains_it() -> None:
     assert MEASURED["layer_sizes"][:7] == limit.SIZES
     said = (ROOT / "artifacts" / "README.md").read_text()
-    assert all(f"`{name}`" in said for name in MEASURED["layer_sizes"])
+    for measure in ("layer_sizes", "coordinates", "linearisation"):
+        assert all(f"`{name}`" in said for name in MEASURED[measure])
+    assert all(f"`{name}`" in said for name in (*FAMILIES, *TASKS, *EQUATIONS[:3]))
+
+
+def test_words_of_the_entries_are_those_of_the_theory() -> None:
+    assert EQUATIONS == limit.EQUATIONS
+    assert set(SMOOTH) == set(limit.SMOOTH)
+
+
+def test_of_several_equations_each_is_solved_once_and_set_against_the_same_networks() -> None:
+    same = {"phi": "tanh", "gain": 1.5, "task": "unit", "steps": 4, "seed": [1, 2, 3]}
+    asked = limits({**ENTRY, **same, "equations": ["complete", "printed"]}, "test")
+    calls: list[int] = []
+
+    def given() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+        for one in asked:
+            calls.append(one.seed)
+            yield one.row(), infinite.program(one.run(), one.equations)
+
+    solved = limit.table(given())
+    assert len(calls) == len(solved) == 6
+    sizes = solved.groupby("equations")["rms_last"].nunique()
+    assert (sizes == 1).all(), "the same examples"
+    runs = [one.run(64) for one in asked[:3]]
+    assert {run.net.center for run in runs} == {True}
+    found = pd.DataFrame([{**run.row(), **probe.measured([run], "layer_sizes")[0]} for run in runs])
+    gaps = [
+        law.bias(found, solved, of=["rms_last"], given={}, limits={"equations": one}).value
+        for one in ("complete", "printed")
+    ]
+    ends = solved.groupby("equations")["rms_last"].first()
+    assert (1 + gaps[0]) / (1 + gaps[1]) == pytest.approx(ends["printed"] / ends["complete"])
+    with pytest.raises(Exception, match="not a many-to-one"):
+        law.bias(found, solved, of=["rms_last"], given={})

@@ -46,7 +46,8 @@ def main() -> int:
     os.environ.update(given)  # so that every command started from here is told too
     from fathom import door  # takes seconds
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGINT) is _leave:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return door.answer(words)
     except KeyboardInterrupt:
@@ -55,5 +56,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, _leave)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as of a script's `command &`
+        signal.signal(signal.SIGINT, _leave)
     sys.exit(main())
