@@ -31,7 +31,9 @@ FREE = "    if True:\n        product"
 ALIKE = 'rate(run, "block")'
 NO_ROLE = 'EPSILON * rule(run, "readout")'
 MUTATIONS = [
-    Mutation("1/sqrt(L) on the branch", "net/scaling.py", "Power(0, -a), {", "Power(), {", "probe"),
+    Mutation(
+        "1/sqrt(L) on the branch", "net/scaling.py", "Power(0, -a), rules", "ONE, rules", "probe"
+    ),
     Mutation(
         "1/N of Adam's hidden rate",
         "net/scaling.py",
@@ -44,7 +46,14 @@ MUTATIONS = [
         "net/scaling.py",
         "adam=Power(-1, -g)",
         "adam=Power(-1)",
-        "scaling",
+        "parametrizations",
+    ),
+    Mutation(
+        "a gain's factor of depth",
+        "net/scaling.py",
+        "adam=Power(0, -g)",
+        "adam=ONE",
+        "parametrizations",
     ),
     Mutation(
         "1/N of the read-out",
@@ -79,8 +88,11 @@ MUTATIONS = [
     Mutation("a multiplier, by autograd", "net/stack.py", "y * self.mults[i] if", "y if", "loops"),
     Mutation("He's gain", "net/stack.py", "else run.net.init_gain)", "else 1.0)", "models"),
     Mutation("denormals to 0", "net/train.py", "denormal(True)", "denormal(False)", "loops"),
-    Mutation("what a checkpoint brings", "net/train.py", "here.copy_(", "print(", "train"),
-    Mutation("no pickles", "store.py", "allow_pickle=False) as", "allow_pickle=True) as", "train"),
+    Mutation("what a checkpoint brings", "net/train.py", "here.copy_(", "print(", "checkpoints"),
+    Mutation("whose checkpoint", "net/train.py", "there == wanted and", "", "checkpoints"),
+    Mutation(
+        "no pickles", "store.py", "allow_pickle=False) as", "allow_pickle=True) as", "checkpoints"
+    ),
     Mutation("stacks of one", "net/plan.py", "net.width % 16 or rows(run) % 16", "False", "plan"),
     Mutation("the memory allowed", "net/plan.py", "return min(fits, size)", "return size", "plan"),
     Mutation(
@@ -109,6 +121,34 @@ MUTATIONS = [
     Mutation("U's 1/sqrt(d)", "net/infinite.py", " / np.sqrt(x.shape[-1])", "", "limit_engine"),
     Mutation("a limit's gain", "net/infinite.py", "run.net.gain", "1.0", "limit_engine"),
     Mutation("95 %", "law/interval.py", "0.975", "0.95", "law"),
+    Mutation(
+        "other versions",
+        "store.py",
+        " and _made_with(place(name, root)) == _versions()",
+        "",
+        "journal",
+    ),
+    Mutation(
+        "a checkpoint's end", "net/sweep.py", 'saved.pop(row["key"]).discard()', "pass", "progress"
+    ),
+    Mutation("what diverged", "net/sweep.py", "{lost} diverged", "0 diverged", "progress"),
+    Mutation(
+        "one limit of several",
+        "law/limits.py",
+        "where(limit, limits or {})",
+        "limit",
+        "limit_engine",
+    ),
+    Mutation(
+        "a drift of its own step", "limit/nonlinear.py", "found[-1] += ", "0 * ", "limit_sampled"
+    ),
+    Mutation(
+        "a tuned gap's edges",
+        "law/measures.py",
+        "rows = _usable(where(table, given))\n    best",
+        "rows = where(table, given)\n    best",
+        "law_powers",
+    ),
     Mutation("the digest of a table", "store.py", "or words[2] != _digest(body)", "", "store"),
 ]
 

@@ -247,3 +247,11 @@ def test_conda_pip_and_the_project_agree_on_every_pin() -> None:
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())
     assert {"pip": ["-r requirements.lock", "-e ."]} in conda["dependencies"]
     assert f"python={project['requires-python'].lstrip('>=')}" in conda["dependencies"]
+
+
+def test_every_mutation_names_a_line_that_is_there_once_and_a_file_of_tests() -> None:
+    from mutate import MUTATIONS
+
+    for one in MUTATIONS:
+        assert (LIB / one.path).read_text().count(one.old) == 1, one.what
+        assert (ROOT / "tests" / f"test_{one.tests}.py").exists(), one.what

@@ -122,6 +122,19 @@ def test_the_tuned_gap_takes_the_best_multiplier_and_the_worst_size() -> None:
     assert tuned["value"].to_numpy() == pytest.approx([-0.87, -0.87])
 
 
+def test_a_tuned_gap_counts_no_optimum_on_an_edge_and_is_unknown_without_any() -> None:
+    one, sides = (
+        best({4: -1.0}, block_depth=1),
+        {"first": {"block_depth": 1}, "second": {"block_depth": 2}},
+    )
+    two = [best({4: -0.2}, block_depth=2), best({4: -5.0}, block_depth=2).assign(flag="edge")]
+    found = law.MEASURES["tuned_gap"](pd.concat([one, *two]), given={}, **sides)
+    assert found == pytest.approx((-0.8, -0.8, -0.8, 5))
+    assert law.tuned(pd.concat(two), ["layers"])["value"].to_numpy() == pytest.approx([-0.17])
+    none = law.MEASURES["tuned_gap"](pd.concat([one, two[1]]), given={}, **sides)
+    assert math.isnan(none.value)
+
+
 def test_each_cell_has_its_own_measure() -> None:
     table = pd.concat([measured(p).assign(rules=name) for name, p in (("a", 0.5), ("b", -1.0))])
     found = law.each("growth", table, ["rules"], of="size")
