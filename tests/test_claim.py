@@ -7,7 +7,7 @@ import pytest
 from fathom import claim, law, store
 from fathom.claim import FAILS, HOLDS, OPEN
 from fathom.law import Interval
-from fathom.spec import COLUMNS, MEASURED
+from fathom.spec import COLUMNS, MEASURED, Limit
 
 CLAIMS = store.params("claims.yaml")
 PARAMS = store.params()
@@ -207,7 +207,9 @@ def test_a_part_in_claims_yaml_is_measured_on_an_entry_of_params_yaml(name: str)
 @pytest.mark.parametrize("name", PARTS)
 def test_a_part_in_claims_yaml_chooses_by_columns_that_its_table_has(name: str) -> None:
     said, (engine, _, key) = PARTS[name]["with"], PARTS[name]["table"].partition("/")
-    chosen = [value for value in said.values() if isinstance(value, dict)]
+    chosen = [value for key, value in said.items() if isinstance(value, dict) and key != "limits"]
+    if "limits" in said:
+        assert said["limits"].keys() <= Limit.model_fields.keys()
     takes = inspect.signature(law.MEASURES[PARTS[name]["measure"]]).parameters
     along = said.get("along", takes["along"].default if "along" in takes else "seed")
     of = said.get("of", "seed")
