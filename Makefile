@@ -43,7 +43,7 @@ test: .venv/.lock ## all checks, as CI runs them
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/basedpyright
-	@.venv/bin/pytest -p no:nbval -q tests
+	@.venv/bin/pytest -p no:nbval -n 2 -q tests
 	@.venv/bin/pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks
 	@.venv/bin/pytest -p no:nbval -q -m slow tests
 	@.venv/bin/dvc status -q
