@@ -109,7 +109,9 @@ def test_networks_at_rate_one_scatter_by_as_much_as_given(
         sampled(width, nets, alike(6), alike(6), 16)[0],
         linear(alike(6), alike(6), 16).outputs,
     )
-    assert scatter(found, limit) == pytest.approx(given, rel=0.3)
+    # one network's error varies by about half of itself, so that a mean of 8 is known to a sixth,
+    # and two such means lie within half of each other
+    assert scatter(found, limit) == pytest.approx(given, rel=0.3 if nets > 8 else 0.5)
     if width > 1000:  # the mean over networks deviates by at most 0.015, one standard error
         error = found.std(axis=0, ddof=1).max() / math.sqrt(nets)
         assert np.abs(found.mean(axis=0) - limit).max() < 4 * error

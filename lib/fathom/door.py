@@ -1,4 +1,7 @@
-"""What the one door, python -m fathom, does: entries of params.yaml, engines, and the rest."""
+"""What the one door, python -m fathom, does: entries of params.yaml, engines, and the rest.
+
+`replicate` is imported where it is needed: it brings law, a second that most commands do without.
+"""
 
 import json
 import os
@@ -6,7 +9,7 @@ import subprocess
 import sys
 from typing import Any
 
-from fathom import book, replicate, store
+from fathom import book, store
 from fathom.spec import Law, Machine, Probe, Refused, Run, grid, limits, nearest, settings
 
 TRAINS = ("sweep", "probe")
@@ -103,6 +106,8 @@ def plan(name: str | None, root: str = "artifacts") -> None:
 def retrain(name: str | None) -> None:
     """Train entries anew below build/, and when all are complete put them in place, bring
     the rest of the suite up to date, and compare. Interrupted, it goes on where it was."""
+    from fathom import replicate
+
     pairs = trained(name)
     tables = [f"{kind}/{key}" for kind, key in pairs]
     plan(name, replicate.RETRAINED)
@@ -116,6 +121,8 @@ def retrain(name: str | None) -> None:
 
 def redraw(name: str | None) -> None:
     """Redraw figures from the tables, and say which differ from the committed ones."""
+    from fathom import replicate
+
     names = replicate.figures()
     if name is not None and name not in names:
         raise Refused(f"figures: {name} {nearest(name, names)}")
@@ -127,8 +134,31 @@ def redraw(name: str | None) -> None:
         print("All figures are byte for byte the committed ones.")
 
 
+def compare() -> None:
+    """Print committed against present."""
+    from fathom import replicate
+
+    replicate.print_comparison()
+
+
+def report() -> None:
+    """Print what holds, and what to type next."""
+    from fathom import replicate
+
+    replicate.print_report()
+
+
+def manifest() -> None:
+    """Write where every figure comes from."""
+    from fathom import replicate
+
+    store.write(replicate.manifest(), "manifest", "figures")
+
+
 def stamp() -> None:
     """Run the notebooks with a claim cell and store what it prints."""
+    from fathom import replicate
+
     for name in [f"{paper}/claims" for paper in replicate.PAPERS] + replicate.figures():
         copy = book.run(name, {"root": "build/stamp"}, f"stamp/{name}", live=False)
         book.stamp(book.NOTEBOOKS / f"{name}.ipynb", copy)
@@ -148,14 +178,8 @@ def do(words: list[str]) -> None:
         engine(first, name)
     elif first in ("plan", "retrain", "figures"):
         {"plan": plan, "retrain": retrain, "figures": redraw}[first](name)
-    elif first == "compare":
-        replicate.print_comparison()
-    elif first == "report":
-        replicate.print_report()
-    elif first == "manifest":
-        store.write(replicate.manifest(), "manifest", "figures")
-    elif first == "stamp":
-        stamp()
+    elif first in COMMANDS:
+        {"compare": compare, "report": report, "manifest": manifest, "stamp": stamp}[first]()
     elif first in book.names():
         book.run(first, {"root": "artifacts" if first.endswith("/claims") else "figures"}, first)
     else:
