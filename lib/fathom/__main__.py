@@ -44,7 +44,10 @@ def main() -> int:
     words = asked.pop("words")
     given = {f"FATHOM_{name.upper()}": value for name, value in asked.items() if value is not None}
     os.environ.update(given)  # so that every command started from here is told too
-    from fathom import door  # takes seconds
+    # jsonschema, which nbformat imports, would build this one's grammar at import: two seconds of
+    # every command, for a check of addresses that no notebook has
+    sys.modules.setdefault("rfc3987_syntax", None)  # pyright: ignore[reportArgumentType]
+    from fathom import door  # takes seconds all the same
 
     if signal.getsignal(signal.SIGINT) is _leave:
         signal.signal(signal.SIGINT, signal.default_int_handler)
