@@ -133,6 +133,9 @@ def test_a_tuned_gap_counts_no_optimum_on_an_edge_and_is_unknown_without_any() -
     assert law.tuned(pd.concat(two), ["layers"])["value"].to_numpy() == pytest.approx([-0.17])
     none = law.MEASURES["tuned_gap"](pd.concat([one, two[1]]), given={}, **sides)
     assert math.isnan(none.value)
+    unknown = law.tuned(two[1], ["block_depth", "layers"])
+    assert unknown["block_depth"].tolist() == [2], "the cell is told, and stays a whole number"
+    assert unknown["value"].isna().all()
 
 
 def test_each_cell_has_its_own_measure() -> None:

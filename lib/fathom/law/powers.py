@@ -78,8 +78,9 @@ def guides(
 
 def tuned(best: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """The best log loss over all usable optima of a cell, seed by seed, then averaged: columns
-    by, value, low, high."""
-    rows, best = [], best[~best["flag"].isin(UNUSABLE)]
+    by, value, low, high. NaN where a seed has none."""
+    rows = []
+    best = best.assign(log_loss=best["log_loss"].mask(best["flag"].isin(UNUSABLE)))
     for cell, group in best.groupby([*by], sort=True):
         found = interval(group.groupby("seed")["log_loss"].min().to_numpy(float))
         named = dict(zip(by, as_tuple(cell), strict=True))
