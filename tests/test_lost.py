@@ -214,15 +214,6 @@ def test_killed_a_hundred_times_a_sweep_goes_on_to_the_same_table(
     killed(ground, kills, seed=kills, workers=workers, who=who)
 
 
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setattr(store, "ROOT", tmp_path)
-    monkeypatch.setattr(store, "_HELD", {})
-    yield tmp_path
-    for lock in store._HELD.values():
-        lock.close()
-
-
 def test_a_journal_belongs_to_one_process_at_a_time(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
