@@ -80,9 +80,7 @@ MUTATIONS = [
     Mutation("one thread", "net/blas.py", "dll.scipy_openblas_set_num_threads(1)", "", "loops"),
     Mutation("kernels of our own", "net/blas.py", "environ.pop", "environ.get", "loops"),
     Mutation("a rate per role", "net/compiled.py", "rate(run, layer.role)", ALIKE, "scaling"),
-    Mutation(
-        "Adam's count", "net/eager.py", "torch.tensor(step + 1.0", "torch.tensor(1.0", "loops"
-    ),
+    Mutation("Adam's count", "net/eager.py", "fill_(step + 1)", "fill_(1)", "loops"),
     Mutation("epsilon's role", "net/stack.py", "EPSILON * rule(run, role)", NO_ROLE, "scaling"),
     Mutation("rules in a shape", "net/stack.py", "run.rules, run.base, ", "", "plan"),
     Mutation("a multiplier, by autograd", "net/stack.py", "y * self.mults[i] if", "y if", "loops"),
@@ -116,7 +114,11 @@ MUTATIONS = [
     Mutation("its start at 0", "net/stack.py", "return 0.0", "return 0.1", "linearised"),
     Mutation("the rest", "net/linearity.py", "whole - start - linear", "linear", "linearised"),
     Mutation("a head's width", LM, "scale=1 / HEAD", "scale=1 / HEAD**0.5", "lm"),
-    Mutation("a decay that falls", "net/eager.py", "1 - share * shrink", "1 - shrink", "lm"),
+    Mutation("a decay that falls", "net/eager.py", "1 - self.share * shrink", "1 - shrink", "lm"),
+    Mutation("a share of the rate", "net/eager.py", "move * self.share", "move", "lm"),
+    Mutation("as it was", "net/eager.py", "        part.copy_(was)", "        pass", "recorded"),
+    Mutation("looks in order", "net/scales.py", "learn(done, steps", "learn(0, steps", "probe"),
+    Mutation("where a look begins", "net/train.py", "start += sum(", "start = sum(", "train"),
     Mutation("kappa of the formula", "law/formula.py", "kappa * L", "L", "law"),
     Mutation("U's 1/sqrt(d)", "net/infinite.py", " / np.sqrt(x.shape[-1])", "", "limit_engine"),
     Mutation("a limit's gain", "net/infinite.py", "run.net.gain", "1.0", "limit_engine"),

@@ -54,6 +54,23 @@ def test_runs_that_scale_otherwise_are_in_other_stacks(
     assert [len(one) for one in stacked(same, machine=PLENTY)] == [8]
 
 
+def test_one_training_is_in_one_stack_with_all_the_steps_at_which_it_is_looked_at(
+    make_runs: MakeRuns,
+) -> None:
+    runs = make_runs(phi="tanh", width=256, depth=32, steps=[3, 1, 2], seed={"range": [1, 7]})
+    for measure in ("diversity", "layer_sizes"):
+        for machine in (PLENTY, room_for(7, runs, measure=measure)):
+            stacks = stacked(runs, measure, machine)
+            assert sorted(run.key for one in stacks for run in one) == sorted(r.key for r in runs)
+            assert len(stacks) > 1
+            assert all(
+                sorted(r.optim.steps for r in one) == sorted([1, 2, 3] * (len(one) // 3))
+                for one in stacks
+            )
+    steps = [{run.optim.steps for run in one} for one in stacked(runs, "coordinates", PLENTY)]
+    assert all(len(one) == 1 for one in steps)
+
+
 def test_the_same_runs_are_cut_into_the_same_stacks(mixed: list[Run]) -> None:
     small = room_for(1, max(stacked(mixed, machine=PLENTY), key=memory))
     for machine in (PLENTY, small):

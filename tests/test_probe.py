@@ -3,12 +3,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import MakeRuns
+from conftest import BOTH, MakeRuns
 from fathom.law import chain_constant, finite_depth
 from fathom.net import probe, scales
 from fathom.net.data import gaussian, task
+from fathom.net.probe import measured
 from fathom.net.scales import coordinates, diversity
-from fathom.net.stack import stack
+from fathom.net.stack import course, stack
 from fathom.net.train import train
 from fathom.spec import Refused, Run
 
@@ -152,6 +153,26 @@ def test_the_stream_is_rougher_under_depth_mup_than_at_the_ode_point(make_runs: 
         assert np.isnan(row["gap_9"]) and (np.diff(gaps) < 0).all()
         fit = np.polyfit(-np.arange(4, 9), np.log2(gaps), 1)[0]
         assert row["slope"] == pytest.approx(fit, rel=1e-6)
+
+
+@pytest.mark.parametrize("way", BOTH)
+@pytest.mark.parametrize("measure", ["diversity", "layer_sizes"])
+def test_looking_at_a_training_as_it_goes_is_looking_after_each_of_its_steps(
+    make_runs: MakeRuns, way: dict[str, Any], measure: str
+) -> None:
+    runs = make_runs(**way, kind="adam", log2_lr=-7, depth=32, steps=[5, 1, 3], seed=[1, 2])
+    assert len({course(run).key for run in runs}) == 2
+    alone = [measured([run], measure)[0] for run in runs]
+    together, every_second = measured(runs, measure), measured(runs[::2], measure)
+    assert str(together) == str(alone)  # as words, in which nan is nan
+    assert str(every_second) == str(alone[::2])
+    assert len(set(map(str, alone))) == 6
+
+
+def test_under_a_schedule_no_training_is_the_start_of_a_longer_one(make_runs: MakeRuns) -> None:
+    for change in ({"schedule": "cosine"}, {"warmup": 1}):
+        runs = make_runs(**change, steps=[2, 4])
+        assert [course(run) for run in runs] == runs
 
 
 @pytest.mark.parametrize("depth", [16, 48])

@@ -90,10 +90,10 @@ def test_a_plan_lists_a_grid_by_its_fields(make_runs: MakeRuns) -> None:
 def test_a_plan_refuses_before_it_trains_anything(
     make_runs: MakeRuns, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    def train(*words: object, **how: object) -> None:
+    def sessions(*words: object, **how: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(plan, "train", train)
+    monkeypatch.setattr(plan, "sessions", sessions)
     given = {"memory": {"batch": 10**8}, "gaussian": {"task": "gaussian", "train_ends": False}}
     runs, machine = make_runs(**given[what]), Machine(workers=1)
     says = {"memory": "one run needs", "gaussian": "gaussian has no examples to train on"}[what]

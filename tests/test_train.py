@@ -10,7 +10,7 @@ from conftest import BOTH, MakeRuns, same
 from fathom.net import compiled
 from fathom.net.blas import kernels
 from fathom.net.stack import stack
-from fathom.net.train import NUMERICS, Curves, numerics, summary, train
+from fathom.net.train import NUMERICS, Curves, learned, numerics, summary, train
 from fathom.spec import TASKS
 
 # Twelve steps, well below the best rate: loss_mean on every task of the family but gaussian,
@@ -63,6 +63,21 @@ AUTOGRAD: list[dict[str, Any]] = [
 
 def alone(curves: Curves, i: int) -> Curves:
     return Curves(curves.loss[i : i + 1], curves.held_out[i : i + 1], curves.nets)
+
+
+@pytest.mark.parametrize("way", BOTH)
+def test_networks_that_are_looked_at_on_the_way_are_those_of_shorter_trainings(
+    make_runs: MakeRuns, way: dict[str, Any]
+) -> None:
+    runs = make_runs(**way, kind="adam", log2_lr=[-6, -4], steps=6)
+    nets = stack(runs)
+    before = [weight.clone() for weight in nets.weights]
+    looks = learned(nets, [2, 3, 6])
+    for steps, found in zip((2, 3, 6), looks, strict=True):
+        pairs = zip(found.weights, train(runs, steps=steps).nets.weights, strict=True)
+        assert all(torch.equal(one, other) for one, other in pairs)
+    assert all(torch.equal(*pair) for pair in zip(nets.weights, before, strict=True))
+    assert not torch.equal(before[1], looks[0].weights[1])
 
 
 def test_these_runs_are_trained_in_both_ways(make_runs: MakeRuns) -> None:

@@ -19,21 +19,19 @@ def covers(run: Run) -> bool:
 
 
 class Session:
-    """The training of the i-th run of a stack; its weights in the stack change in place
-    when training ends (`held_out`)."""
+    """The training of the i-th run of a stack, which stays as it is."""
 
     def __init__(self, nets: Stack, i: int) -> None:
         run, about = nets.runs[i], task(nets.runs[i].task)
-        self.mine = [weight[i].numpy() for weight in nets.weights]
-        blocks = [weight.numpy() for weight in (w[i] for w in nets.weights[1:-1])]
+        mine = [weight[i].numpy() for weight in nets.weights]
         width = run.net.width
         self.weights = Weights(
-            self.mine[0].copy(),
-            np.array(blocks, np.float32).reshape(-1, width, width),
-            self.mine[-1].copy(),
+            mine[0].copy(),
+            np.array(mine[1:-1], np.float32).reshape(-1, width, width),
+            mine[-1].copy(),
         )
         self.first, self.second = self.weights.zeros(), self.weights.zeros()
-        self.plan = _plan(nets, i)
+        self.i, self.plan = i, _plan(nets, i)
         self.order = about.batches(run.seed, run.optim.batch, run.optim.steps).numpy()
         classes = about.y.dtype == torch.int64
         self.x = about.x.numpy()
@@ -54,14 +52,17 @@ class Session:
         )  # fmt: skip
         return curve[None]
 
+    def leave(self, nets: Stack) -> None:
+        """Write the weights as they are now into a stack of the same runs."""
+        stem, blocks, readout = self.weights
+        for here, there in zip([stem, *blocks, readout], nets.weights, strict=True):
+            there[self.i] = torch.from_numpy(here)
+
     def held_out(self) -> Array:
         """The loss on the examples the task holds out, shape (1,)."""
         blas.one_thread()
         at = room(self.weights, len(self.rows), self.plan.block_depth, self.plan.norm)
         data = self.x, self.labels, self.values, self.rows
-        stem, blocks, readout = self.weights
-        for here, there in zip([stem, *blocks, readout], self.mine, strict=True):
-            there[:] = here
         return np.array([loops.loss(self.plan, self.weights, at, *data)])
 
 

@@ -1,7 +1,7 @@
 """Training by autograd: a stack of runs of one shape, side by side, for every family."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -24,6 +24,26 @@ def schedule(optim: Optim, step: int) -> float:
     return (1 + math.cos(math.pi * done)) / 2
 
 
+def recorded(step: Callable[[], None], state: Sequence[Tensor]) -> Callable[[], None]:
+    """A step as a GPU records it once and replays it at a single launch (a CUDA graph).
+
+    The step may read and write tensors only, always the same ones, and depend on nothing else.
+    Recording needs a few steps to settle what torch allocates; `state` is as before after them.
+    """
+    kept = [part.clone() for part in state]
+    aside, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(aside)
+    with torch.cuda.graph(graph):
+        step()
+    for part, was in zip(state, kept, strict=True):
+        part.copy_(was)
+    return graph.replay
+
+
 class Session:
     """The training of a stack; weights and moments change in place."""
 
@@ -33,7 +53,7 @@ class Session:
             parts[:] = [part.to(device) for part in parts]
         self.nets = nets._replace(branch=nets.branch.to(device))
         self.task = about._replace(x=about.x.to(device), y=about.y.to(device))
-        self.optim, self.device = first.optim, device
+        self.optim = first.optim
         order = {
             run.seed: self.task.batches(run.seed, first.optim.batch, first.optim.steps)
             for run in nets.runs
@@ -49,44 +69,59 @@ class Session:
         adam = first.optim.kind == "adam"
         self.moments = [torch.zeros_like(w) for w in 2 * self.weights] if adam else []
         self.state = [part.detach() for part in (*self.weights, *self.moments)]
+        # what differs from step to step lies in tensors, else a recorded step could not see it
+        self.index, self.loss = self.order[0].clone(), torch.zeros(len(nets.runs), device=device)
+        self.count, self.share = torch.ones((), device=device), torch.ones((), device=device)
+        self.step = recorded(self._step, self.state) if device == "cuda" else self._step
 
     def learn(self, start: int, end: int) -> Array:
         """Train from step `start` to before `end`; the losses, shape (runs, steps)."""
         curve = []
         for step in range(start, end):
-            index = self.order[step]
-            loss = losses(self.nets(self.task.x[index])[0], self.task.y[index])
-            self._update(step, torch.autograd.grad(loss.sum(), self.weights))
-            curve.append(loss.detach())
+            self.index.copy_(self.order[step])
+            self.count.fill_(step + 1)
+            self.share.fill_(schedule(self.optim, step))
+            self.step()
+            curve.append(self.loss.clone())
         return torch.stack(curve, 1).double().cpu().numpy()
+
+    def _step(self) -> None:
+        loss = losses(self.nets(self.task.x[self.index])[0], self.task.y[self.index])
+        self._update(torch.autograd.grad(loss.sum(), self.weights))
+        self.loss.copy_(loss.detach())
+
+    @torch.no_grad()
+    def leave(self, nets: Stack) -> None:
+        """Write the weights as they are now into a stack of the same runs, free of gradients."""
+        for here, there in zip(self.nets.weights, nets.weights, strict=True):
+            there.requires_grad_(False).copy_(here)
 
     @torch.no_grad()
     def held_out(self) -> Array:
         """The loss of each run on the examples its task holds out, shape (runs,)."""
-        for weight in self.weights:
-            weight.requires_grad_(False)
         about, runs = self.task, len(self.nets.runs)
         x, y = about.x[-about.held_out :], about.y[-about.held_out :]
         x, y = x.expand(runs, *x.shape), y.expand(runs, *y.shape)
         return losses(self.nets(x)[0], y).double().cpu().numpy()
 
     @torch.no_grad()
-    def _update(self, step: int, gradients: Sequence[Tensor]) -> None:
-        adam, share = self.optim.kind == "adam", schedule(self.optim, step)
+    def _update(self, gradients: Sequence[Tensor]) -> None:
+        adam = self.optim.kind == "adam"
         for weight, shrink in zip(self.weights, self.shrink, strict=False):
-            weight.mul_(1 - share * shrink)
-        moves = self._adam(step, gradients) if adam else gradients
+            weight.mul_(1 - self.share * shrink)
+        moves = self._adam(gradients) if adam else gradients
         for weight, rates, move in zip(self.weights, self.rates, moves, strict=True):
-            weight.addcmul_(move, rates, value=share if adam else -share)
+            shared = move if self.optim.plain else move * self.share
+            weight.addcmul_(shared, rates, value=1 if adam else -1)
 
-    def _adam(self, step: int, gradients: Sequence[Tensor]) -> list[Tensor]:
+    def _adam(self, gradients: Sequence[Tensor]) -> list[Tensor]:
         """What Adam would add to each weight at rate 1: torch's own kernel, on zeros."""
-        half, count = len(gradients), torch.tensor(step + 1.0, device=self.device)
+        half = len(gradients)
         moves = [torch.zeros_like(gradient) for gradient in gradients]
         for i, gradient in enumerate(gradients):
             first, second = self.moments[i], self.moments[half + i]
             torch._fused_adam_(  # pyright: ignore[reportPrivateImportUsage]
-                *([moves[i]], [gradient], [first], [second], [], [count]),
+                *([moves[i]], [gradient], [first], [second], [], [self.count]),
                 lr=1.0, beta1=BETA_1, beta2=BETA_2, eps=self.eps[i],
                 weight_decay=0.0, amsgrad=False, maximize=False,
             )  # fmt: skip

@@ -8,7 +8,7 @@ from fathom.net import scales
 from fathom.net.models.linearised import expanded
 from fathom.net.models.resmlp import block
 from fathom.net.stack import Stack, stack
-from fathom.net.train import train
+from fathom.net.train import learned
 from fathom.spec import Refused, Run
 
 
@@ -29,7 +29,8 @@ def linearisation(runs: Sequence[Run]) -> list[dict[str, float]]:
     if net.family != "resmlp":
         raise Refused(f"family {net.family}: linearisation is measured on resmlp; give that")
     with torch.enable_grad():
-        before, after = stack(runs), train(runs).nets
+        before = stack(runs)
+        (after,) = learned(before, [runs[0].optim.steps])
     first = 1 + net.depth // 2 * net.block_depth
     stream = scales.seen(after, scales.examples(runs)[0]).stream[net.depth // 2].double()
     then, now = _precise(before), _precise(after)

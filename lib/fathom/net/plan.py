@@ -15,8 +15,8 @@ import torch
 from fathom.net import compiled, probe, scales, workers
 from fathom.net.data import CONTEXT, HELD_OUT, task
 from fathom.net.models import build
-from fathom.net.stack import shape
-from fathom.net.train import SAVED, cost, on, rows, train
+from fathom.net.stack import course, shape, stack
+from fathom.net.train import SAVED, cost, on, rows, sessions
 from fathom.spec import Machine, Net, Refused, Run
 
 FLIGHT = 5e11  # operations that one stack takes at most, some seconds, where it may be cut
@@ -43,11 +43,13 @@ def stacked(
     machine, groups = machine or Machine(), defaultdict(list)
     if measure == "train" and any(run.task == "gaussian" for run in runs):
         raise Refused("task gaussian has no examples to train on; measure it under probe")
-    for run in runs:
-        groups[shape(run)].append(run)
+    along = measure in scales.ALONG
+    for run in sorted(runs, key=lambda run: course(run).key) if along else runs:
+        groups[shape(course(run) if along else run)].append(run)
     cut = []
     for group in groups.values():
-        size = _fitting(group[0], measure, machine)
+        stops = len({run.optim.steps for run in group})
+        size = _fitting(max(group, key=cost), measure, machine, stops)
         cut += [group[i : i + size] for i in range(0, len(group), size)]
     return cut
 
@@ -73,17 +75,18 @@ def crew(run: Run, measure: str, machine: Machine) -> int:
     return many
 
 
-def _fitting(run: Run, measure: str, machine: Machine) -> int:
-    """The size of a stack; says so where memory is what decides."""
+def _fitting(run: Run, measure: str, machine: Machine, stops: int) -> int:
+    """The size of a stack, every network of which is there with its `stops` numbers of steps;
+    says so where memory is what decides."""
     share = (allowed(machine) / crew(run, measure, machine) - PROCESS) * 2**30
-    alone, size = memory([run], measure), _size(run, measure, machine)
+    alone, size = memory([run], measure), stops * _size(run, measure, machine)
     fits = int(1 + max(0.0, share - alone) // (memory([run, run], measure) - alone))
     if fits < size:
         say(
             f"width {run.net.width}, depth {run.net.depth}: stacks of {fits} instead of {size}, "
             f"to stay within {allowed(machine):g} GiB"
         )
-    return min(fits, size)
+    return size if fits >= size else (fits - fits % stops) or fits
 
 
 def _size(run: Run, measure: str, machine: Machine) -> int:
@@ -136,16 +139,14 @@ def estimate(
     worker holds at its peak, and how many may work at once."""
     machine = machine or Machine()
     groups: dict[object, list[list[Run]]] = defaultdict(list)
-    for one in stacked(runs, measure, machine):
-        groups[shape(one[0])].append(one)
-    if measure == "train":  # once for nothing, as the first time loads or compiles
-        train(runs[:1], steps=1)
-    else:
-        probe.measured(runs[:1], measure)
+    for one in stacked(runs, measure, machine):  # rules cost nothing
+        groups[shape(one[0].model_copy(update={"rules": ""}))].append(one)
+    _seconds(runs[:1], measure)  # once for nothing, as the first time loads or compiles
     lines = []
     for stacks in groups.values():
         first, count = stacks[0][0], sum(map(len, stacks))
-        seconds = _seconds(stacks[0][:2], measure) * count / len(stacks[0][:2])
+        some = stacks[0][: _few(stacks[0], measure)]
+        seconds = _seconds(some, measure) * count / len(some)
         sizes = {name: first.row()[name] for name in ("task", "width", "depth", "batch", "steps")}
         held = PROCESS + memory(stacks[0], measure) / 2**30
         at_once = crew(first, measure, machine)
@@ -201,20 +202,31 @@ def span(seconds: float) -> str:
     return f"{seconds / 60:.1f} minutes" if seconds > 90 else f"{seconds:.1f} seconds"
 
 
-def _seconds(runs: list[Run], measure: str) -> float:
+def _few(runs: list[Run], measure: str) -> int:
+    """How many runs of a stack tell what each of them takes: side by side they take less than
+    alone, one after the other they do not."""
+    if measure == "train" and not compiled.covers(runs[0]):
+        return len(runs)
+    return len({run.optim.steps for run in runs})
+
+
+def _seconds(runs: Sequence[Run], measure: str) -> float:
     """Seconds a stack takes on one thread, from its start and some of its steps."""
     torch.set_num_threads(1)
+    start = time.perf_counter()
     if measure != "train":
-        start = time.perf_counter()
         probe.measured(runs, measure)
         return time.perf_counter() - start
-    asked, steps, times = runs[0].optim.steps, 1, []
-    while True:
-        start = time.perf_counter()
-        train(runs, steps=steps)
-        times.append(time.perf_counter() - start)
-        if steps >= asked or times[-1] - times[0] > LOOK:
-            break
-        steps = min(4 * steps, asked)
-    step = max(times[-1] - times[0], 0.0) / max(steps - 1, 1)
-    return times[0] + step * (asked - 1)
+    nets, asked = stack(runs), runs[0].optim.steps
+    session = next(sessions(nets, "cpu"))
+    begun = time.perf_counter() - start
+    done, steps, step = 0, 1, 0.0
+    while done < asked and step * done < LOOK:  # the last look counts, the first are cold
+        start, end = time.perf_counter(), min(done + steps, asked)
+        session.learn(done, end)
+        step = (time.perf_counter() - start) / (end - done)
+        done, steps = end, 4 * steps
+    # what is held out is seen once, forward only: a third of a step's work an example
+    held_out = HELD_OUT / runs[0].optim.batch / 3
+    many = len(runs) if compiled.covers(runs[0]) else 1
+    return begun + many * step * (asked + held_out)

@@ -15,12 +15,13 @@ from torch import Tensor
 from fathom.net import eager
 from fathom.net.data import HELD_OUT, task
 from fathom.net.layers import center
-from fathom.net.stack import Stack, losses, stack
-from fathom.net.train import train
+from fathom.net.stack import Stack, course, losses, stack
+from fathom.net.train import learned
 from fathom.phi import phi
 from fathom.spec import GAPS, Refused, Run
 
 EXAMPLES = 64
+ALONG = ("diversity", "layer_sizes")  # look at one training at several of its steps
 QUARTERS = {"input": 0.0, "quarter": 1 / 4, "half": 1 / 2, "three_quarters": 3 / 4, "last": 1.0}
 PLACES = (1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4)  # lambda of Definition 7.4: where gaps begin
 
@@ -55,6 +56,15 @@ def examples(runs: Sequence[Run]) -> tuple[Tensor, Tensor]:
     return x.expand(len(runs), *x.shape), y.expand(len(runs), *y.shape)
 
 
+def along(runs: Sequence[Run]) -> tuple[list[Run], list[int], list[int]]:
+    """Runs that differ in how long they train, as fewer: each network once, trained for as
+    long as any; all the numbers of steps; and for every run which of the networks is its own."""
+    stops = sorted({run.optim.steps for run in runs})
+    networks = {course(run).key: course(run, stops[-1]) for run in runs}
+    places = {name: i for i, name in enumerate(networks)}
+    return list(networks.values()), stops, [places[course(run).key] for run in runs]
+
+
 def rms(part: Tensor) -> Tensor:
     """Root mean square over examples and width, one number per run."""
     return part.double().square().mean((1, 2)).sqrt()
@@ -76,11 +86,12 @@ def coordinates(runs: Sequence[Run]) -> list[dict[str, float]]:
     x, y = examples(runs)
     if runs[0].net.depth < 2:
         raise Refused("depth 1: coordinates are measured on two blocks or more")
-    nets, trained = stack(runs), train(runs).nets
+    nets = stack(runs)
+    (taught,) = learned(nets, [runs[0].optim.steps])
     alike = _decorrelation(nets, x, y)
     _, middle, _ = _middle(nets)
     with torch.no_grad():
-        before, after = seen(nets, x), seen(trained, x)
+        before, after = seen(nets, x), seen(taught, x)
         h, now = after.layers[middle]
         then = torch.bmm(h, nets.weights[middle]) * nets.mults[middle]
         name, depth = runs[0].net.phi, runs[0].net.depth
@@ -137,14 +148,19 @@ def diversity(runs: Sequence[Run]) -> list[dict[str, float]]:
     gaps = [2**-j for j in GAPS if 2**j <= depth]
     if depth not in [2**j for j in GAPS[1:]]:
         raise Refused(f"depth {depth}: diversity is measured at depths 32, 64 ... {2 ** GAPS[-1]}")
-    x, _ = examples(runs)
-    pair = stack(runs), train(runs).nets
+    networks, stops, places = along(runs)
+    (x, _), nets = examples(networks), stack(networks)
     with torch.no_grad():
-        start, found = (_distances(seen(nets, x).stream, depth, gaps) for nets in pair)
+        start = _distances(seen(nets, x).stream, depth, gaps)
+    found = {}
+    for steps, taught in zip(stops, learned(nets, stops), strict=True):
+        with torch.no_grad():
+            found[steps] = _distances(seen(taught, x).stream, depth, gaps)
     empty = dict.fromkeys((f"gap_{j}" for j in GAPS), float("nan"))
     rows = []
-    for one, first in zip(found, start, strict=True):
-        slopes = {"slope": _slope(gaps, one), "slope_init": _slope(gaps, first)}
+    for run, place in zip(runs, places, strict=True):
+        one = found[run.optim.steps][place]
+        slopes = {"slope": _slope(gaps, one), "slope_init": _slope(gaps, start[place])}
         named = {f"gap_{j}": float(d) for j, d in zip(GAPS, one, strict=False)}
         rows.append({**slopes, **empty, **named})
     return rows
@@ -174,22 +190,33 @@ def layer_sizes(runs: Sequence[Run]) -> list[dict[str, float]]:
 
     One example a step leaves nothing to the compiled loops but copying: it runs under autograd.
     """
-    first, about, nets = runs[0], task(runs[0].task), stack(runs)
-    batches = [about.batches(run.seed, first.optim.batch, first.optim.steps) for run in runs]
-    x = about.x[torch.stack(batches)]
-    with torch.no_grad():
-        start = seen(nets, x[:, 0]).stream[-1][:, 0].double()
-    if first.optim.steps > 1:
-        eager.Session(nets, "cpu").learn(0, first.optim.steps - 1)
-    with torch.no_grad():
-        now = seen(nets, x[:, -1])
-    layers = {name: now.stream[int(place * first.net.depth)] for name, place in QUARTERS.items()}
+    networks, stops, places = along(runs)
+    session, done, found = eager.Session(stack(networks), "cpu"), 0, {}
+    start = _last(_upon(session, 0))
+    for steps in stops:
+        if steps - 1 > done:
+            session.learn(done, steps - 1)
+        done, found[steps] = steps - 1, _sizes(_upon(session, steps - 1), start)
+    return [found[run.optim.steps][place] for run, place in zip(runs, places, strict=True)]
+
+
+@torch.no_grad()
+def _upon(session: eager.Session, step: int) -> Seen:
+    return seen(session.nets, session.task.x[session.order[step]])
+
+
+def _last(now: Seen) -> Tensor:
+    return now.stream[-1][:, 0].double()
+
+
+def _sizes(now: Seen, start: Tensor) -> list[dict[str, float]]:
+    depth, last = len(now.stream) - 1, _last(now)
+    layers = {name: now.stream[int(place * depth)] for name, place in QUARTERS.items()}
     sizes = {f"rms_{name}": rms(part) for name, part in (layers | {"output": now.outputs}).items()}
-    last = layers["last"][:, 0].double()
     found = {
         **sizes,
         "correlation": torch.cosine_similarity(start, last, dim=1),
         "kurtosis": stats.kurtosis(last.numpy(), axis=1),
         "p_normal": stats.normaltest(last.numpy(), axis=1).pvalue,
     }
-    return [{name: float(value[i]) for name, value in found.items()} for i in range(len(runs))]
+    return [{name: float(value[i]) for name, value in found.items()} for i in range(len(last))]

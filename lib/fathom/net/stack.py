@@ -30,6 +30,14 @@ def shape(run: Run) -> tuple[object, ...]:
     return (*net.values(), *optim.values(), run.rules, run.base, run.task)
 
 
+def course(run: Run, steps: int = 1) -> Run:
+    """The run cut after some steps: one and the same for runs that are one training, cut at
+    different steps. Under a schedule there are none, and the run stays as it is."""
+    if not run.optim.plain:
+        return run
+    return run.model_copy(update={"optim": run.optim.model_copy(update={"steps": steps})})
+
+
 class Stack(NamedTuple):
     """Runs of one shape as tensors: weights (runs, fan_in, fan_out), multipliers and branch
     factors (runs, 1, 1); `scaled` are the layers whose multiplier is not 1."""

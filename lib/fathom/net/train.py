@@ -72,6 +72,10 @@ class Session(Protocol):
         """Train from step `start` to before `end`; the losses, shape (runs, steps)."""
         ...
 
+    def leave(self, nets: Stack) -> None:
+        """Write the weights as they are now into a stack of the same runs."""
+        ...
+
     def held_out(self) -> Array:
         """The loss of each run on what its task holds out."""
         ...
@@ -100,29 +104,51 @@ def train(
     end = first.optim.steps if steps is None else min(steps, first.optim.steps)
     curves, held_out = [], []
     with _denormals_flushed():
-        for session in _sessions(nets, on(device)):
+        for session in sessions(nets, on(device)):
             step = cost(first) / first.optim.steps * len(runs)
             curves.append(_learn(session, end, step, checkpoint))
+            session.leave(nets)
             held_out.append(session.held_out())
             del session  # else it would stay while the next one is made
     return Curves(np.concatenate(curves), np.concatenate(held_out), nets)
 
 
-def _sessions(nets: Stack, device: str) -> Iterator[Session]:
+def learned(nets: Stack, stops: Sequence[int]) -> list[Stack]:
+    """The networks of a stack after each of these numbers of steps, which grow; no loss on
+    what is held out. The stack stays as it is."""
+    step = cost(nets.runs[0]) / nets.runs[0].optim.steps
+    now, *there = (_copied(nets) for _ in range(1 + len(stops)))
+    with _denormals_flushed():
+        for session in sessions(now, "cpu"):
+            for start, end, taught in zip((0, *stops), stops, there, strict=False):
+                _learn(session, end, step, None, start)
+                session.leave(taught)
+            del session
+    return there
+
+
+def _copied(nets: Stack) -> Stack:
+    return nets._replace(weights=[weight.clone() for weight in nets.weights])
+
+
+def sessions(nets: Stack, device: str) -> Iterator[Session]:
+    """The trainings that a stack takes, each made when it is asked for."""
     if device == "cpu" and compiled.covers(nets.runs[0]):
         return (compiled.Session(nets, i) for i in range(len(nets.runs)))
     return iter([eager.Session(nets, device)])
 
 
-def _learn(session: Session, end: int, step: float, checkpoint: Checkpoint | None) -> Array:
-    """The losses up to step `end`; `step` is the cost of one."""
+def _learn(
+    session: Session, end: int, step: float, checkpoint: Checkpoint | None, start: int = 0
+) -> Array:
+    """The losses from step `start`, or a checkpoint's, up to `end`; `step` is the cost of one."""
     curve, since = [], 0.0
     found = checkpoint.load() if checkpoint else None
     if found and _of(session, found, end):
         curve.append(found["curve"])
         for name, here in _named(session).items():
             here.copy_(torch.from_numpy(found[name]))
-    start = sum(part.shape[1] for part in curve)
+    start += sum(part.shape[1] for part in curve)
     piece = max(1, int(PIECE / step))
     for begin in range(start, end, piece):
         stop = min(begin + piece, end)
