@@ -3,6 +3,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 PYTHON ?= python3
 FATHOM := .venv/bin/python -m fathom
+LONGEST := tests/test_pipeline.py
+LONGEST_FIRST := $(LONGEST) $(filter-out $(LONGEST), $(wildcard tests/test_*.py))
 
 .DEFAULT_GOAL := help
 .PHONY: help repro figures figure retrain plan compare test bench mutate lab stamp clean
@@ -44,8 +46,8 @@ test: .venv/.lock ## all checks, as CI runs them
 	@.venv/bin/ruff format --check .
 	@.venv/bin/basedpyright
 	@.venv/bin/pytest -p no:nbval -n 2 -q tests
-	@.venv/bin/pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks
-	@.venv/bin/pytest -p no:nbval -q -m slow tests
+	@.venv/bin/pytest -n 2 --dist loadscope -q --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks
+	@.venv/bin/pytest -p no:nbval -n 2 --dist loadfile --no-loadscope-reorder -q -m slow $(LONGEST_FIRST)
 	@.venv/bin/dvc status -q
 
 bench: .venv/.lock ## the trainer's speed beside a user's own loop and JAX (about 20 minutes)
