@@ -12,7 +12,7 @@ from conftest import MakeRuns
 from fathom import store
 from fathom.net import sweep as engine
 from fathom.net.plan import PROCESS, crew, estimate, forecast, memory, stacked
-from fathom.net.stack import shape
+from fathom.net.stack import course, shape
 from fathom.net.sweep import sweep
 from fathom.net.train import SAVED, cost
 from fathom.spec import Machine, Refused, Run
@@ -69,6 +69,27 @@ def test_one_training_is_in_one_stack_with_all_the_steps_at_which_it_is_looked_a
             )
     steps = [{run.optim.steps for run in one} for one in stacked(runs, "coordinates", PLENTY)]
     assert all(len(one) == 1 for one in steps)
+    found = estimate(runs[:3], "layer_sizes", PLENTY)
+    assert found[["steps", "runs"]].to_numpy().tolist() == [[3, 3]]
+
+
+def test_a_stack_is_counted_in_networks_however_often_each_is_looked_at(
+    make_runs: MakeRuns, capsys: pytest.CaptureFixture[str]
+) -> None:
+    size: dict[str, Any] = {"phi": "tanh", "width": 256, "depth": 32}
+    runs = make_runs(**size, steps=[1, 2, 3], seed=1)
+    runs += make_runs(**size, steps=3, seed={"range": [2, 29]})
+    for measure, looks in (("diversity", True), ("layer_sizes", False)):
+        one, three = (memory(runs[2 - more : 3], measure) for more in (0, 2))
+        assert (three > one) == looks  # a layer's size is kept, not the network
+        stacks = stacked(runs, measure, PLENTY)
+        networks = [{course(run).key for run in one} for one in stacks]
+        assert [len(one) for one in networks] == [4] * 7 + [1]
+        assert len(set().union(*networks)) == 29
+    gib = PROCESS + 2.5 * memory(runs[:3], "diversity") / 2**30
+    few = stacked(runs, "diversity", Machine(workers=1, memory_gib=gib, device="cpu"))
+    assert "stacks of 2 instead of 4" in capsys.readouterr().err
+    assert max(len({course(run).key for run in one}) for one in few) == 2
 
 
 def test_the_same_runs_are_cut_into_the_same_stacks(mixed: list[Run]) -> None:
@@ -128,7 +149,7 @@ def test_as_many_workers_hold_a_run_as_memory_allows(make_runs: MakeRuns) -> Non
         gib = room_for(1, runs, workers).memory_gib
         for asked in (workers, workers + 3):
             machine = Machine(workers=asked, memory_gib=gib, device="cpu")
-            assert crew(runs[0], "train", machine) == workers
+            assert crew(runs, "train", machine) == workers
 
 
 def test_a_run_that_does_not_fit_is_refused_before_anything_is_trained(
@@ -211,19 +232,24 @@ def test_the_memory_of_a_stack_is_not_below_what_it_takes_and_not_thrice_that(
 def test_an_estimate_has_a_row_per_size_and_sums_its_runs(
     make_runs: MakeRuns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fathom.net.plan._seconds", lambda runs, measure: len(runs) / 4)
+    monkeypatch.setattr("fathom.net.plan._seconds", lambda runs, measure: 1 + len(runs))
     runs = make_runs(depth=[1, 2], rules=["mup", "sp"], log2_lr=[-6, -5, -4], seed=[1, 2])
     runs += make_runs(depth=2, phi="tanh", seed=[1, 2, 3])
     found = estimate(runs, machine=PLENTY)
     assert found["depth"].tolist() == [1, 2]
     assert found["runs"].tolist() == [12, 15]
-    assert found["core_seconds"].tolist() == [3.0, 3.75]
+    assert found["core_seconds"].tolist() == [
+        12 * 2,  # compiled: one run tells
+        12 * 2 + 4,  # under autograd the whole stack
+    ]
     assert found["workers"].tolist() == [1, 1]
     largest = max(memory(one) for one in stacked(runs, machine=PLENTY) if one[0].net.depth == 2)
     assert found["gib"].iloc[1] == PROCESS + largest / 2**30
-    assert forecast(found, PLENTY).startswith("about 6.8 seconds and 0.5 GiB on 1 workers")
+    assert forecast(found, PLENTY).startswith("about 52.0 seconds and 0.5 GiB on 1 workers")
     two = Machine(workers=2, memory_gib=1000, device="cpu")
-    assert forecast(estimate(runs, machine=two), two).startswith("about 3.4 seconds and 1.0 GiB on")
+    assert forecast(estimate(runs, machine=two), two).startswith(
+        "about 26.0 seconds and 1.0 GiB on"
+    )
 
 
 @pytest.mark.parametrize(("measure", "task"), [("train", "digits"), ("one_step", "gaussian")])

@@ -169,8 +169,8 @@ def test_looking_at_a_training_as_it_goes_is_looking_after_each_of_its_steps(
     assert len(set(map(str, alone))) == 6
 
 
-def test_under_a_schedule_no_training_is_the_start_of_a_longer_one(make_runs: MakeRuns) -> None:
-    for change in ({"schedule": "cosine"}, {"warmup": 1}):
+def test_under_a_schedule_a_run_is_a_training_of_its_own(make_runs: MakeRuns) -> None:
+    for change in ({"schedule": "cosine"}, {"warmup": 1}, {"decay": 0.1}):
         runs = make_runs(**change, steps=[2, 4])
         assert [course(run) for run in runs] == runs
 

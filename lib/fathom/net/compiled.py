@@ -19,7 +19,7 @@ def covers(run: Run) -> bool:
 
 
 class Session:
-    """The training of the i-th run of a stack, which stays as it is."""
+    """The training of the i-th run of a stack; the stack stays as it is."""
 
     def __init__(self, nets: Stack, i: int) -> None:
         run, about = nets.runs[i], task(nets.runs[i].task)

@@ -30,14 +30,14 @@ def recorded(step: Callable[[], None], state: Sequence[Tensor]) -> Callable[[], 
     The step may read and write tensors only, always the same ones, and depend on nothing else.
     Recording needs a few steps to settle what torch allocates; `state` is as before after them.
     """
-    kept = [part.clone() for part in state]
+    kept = [part.cpu().clone() for part in state]
     aside, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
-    aside.wait_stream(torch.cuda.current_stream())
+    aside.wait_stream(torch.cuda.current_stream())  # autograd keeps to the stream it began on
     with torch.cuda.stream(aside):
         for _ in range(3):
             step()
     torch.cuda.current_stream().wait_stream(aside)
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, stream=aside):
         step()
     for part, was in zip(state, kept, strict=True):
         part.copy_(was)
@@ -70,9 +70,10 @@ class Session:
         self.moments = [torch.zeros_like(w) for w in 2 * self.weights] if adam else []
         self.state = [part.detach() for part in (*self.weights, *self.moments)]
         # what differs from step to step lies in tensors, else a recorded step could not see it
-        self.index, self.loss = self.order[0].clone(), torch.zeros(len(nets.runs), device=device)
-        self.count, self.share = torch.ones((), device=device), torch.ones((), device=device)
-        self.step = recorded(self._step, self.state) if device == "cuda" else self._step
+        like = self.nets.branch
+        self.index, self.loss = self.order[0].clone(), like.new_zeros(len(nets.runs))
+        self.count, self.share = like.new_ones(()), like.new_ones(())
+        self.replay = recorded(self._step, self.state) if device == "cuda" else None
 
     def learn(self, start: int, end: int) -> Array:
         """Train from step `start` to before `end`; the losses, shape (runs, steps)."""
@@ -81,7 +82,7 @@ class Session:
             self.index.copy_(self.order[step])
             self.count.fill_(step + 1)
             self.share.fill_(schedule(self.optim, step))
-            self.step()
+            (self.replay or self._step)()
             curve.append(self.loss.clone())
         return torch.stack(curve, 1).double().cpu().numpy()
 
@@ -92,7 +93,8 @@ class Session:
 
     @torch.no_grad()
     def leave(self, nets: Stack) -> None:
-        """Write the weights as they are now into a stack of the same runs, free of gradients."""
+        """Write the weights as they are now into a stack of the same runs, free of gradients; into
+        its own, training ends with it."""
         for here, there in zip(self.nets.weights, nets.weights, strict=True):
             there.requires_grad_(False).copy_(here)
 

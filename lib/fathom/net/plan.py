@@ -16,7 +16,7 @@ from fathom.net import compiled, probe, scales, workers
 from fathom.net.data import CONTEXT, HELD_OUT, task
 from fathom.net.models import build
 from fathom.net.stack import course, shape, stack
-from fathom.net.train import SAVED, cost, on, rows, sessions
+from fathom.net.train import SAVED, cost, denormals_flushed, on, rows, sessions
 from fathom.spec import Machine, Net, Refused, Run
 
 FLIGHT = 5e11  # operations that one stack takes at most, some seconds, where it may be cut
@@ -40,17 +40,20 @@ def stacked(
     cache; and where width or rows are no multiple of 16, runs go one by one, as the tail of
     a vector instruction would fall on another run's numbers.
     """
-    machine, groups = machine or Machine(), defaultdict(list)
+    machine = machine or Machine()
+    groups: dict[object, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
     if measure == "train" and any(run.task == "gaussian" for run in runs):
         raise Refused("task gaussian has no examples to train on; measure it under probe")
-    along = measure in scales.ALONG
-    for run in sorted(runs, key=lambda run: course(run).key) if along else runs:
-        groups[shape(course(run) if along else run)].append(run)
+    for run in runs:  # a training that is looked at as it goes stays in one stack
+        own = course(run) if measure in scales.ALONG else run
+        groups[shape(own)][own.key].append(run)
     cut = []
     for group in groups.values():
-        stops = len({run.optim.steps for run in group})
-        size = _fitting(max(group, key=cost), measure, machine, stops)
-        cut += [group[i : i + size] for i in range(0, len(group), size)]
+        networks = list(group.values())
+        size = _fitting(max(networks, key=len), measure, machine)
+        cut += [
+            list(itertools.chain(*networks[i : i + size])) for i in range(0, len(networks), size)
+        ]
     return cut
 
 
@@ -61,9 +64,10 @@ def allowed(machine: Machine) -> float:
     return machine.memory_gib
 
 
-def crew(run: Run, measure: str, machine: Machine) -> int:
-    """How many workers may hold a run of this shape at once; raises Refused for none."""
-    alone = memory([run], measure) / 2**30 + PROCESS
+def crew(runs: Sequence[Run], measure: str, machine: Machine) -> int:
+    """How many workers may hold a network of these runs at once; raises Refused for none."""
+    run, _, looks = _networks(runs, measure)
+    alone = _held(run, 1, looks, measure) / 2**30 + PROCESS
     there = 1 if machine.scheduler else workers.count(machine)  # a cluster's, for each worker
     many = min(there, int(allowed(machine) / alone))
     if many < 1:
@@ -75,18 +79,18 @@ def crew(run: Run, measure: str, machine: Machine) -> int:
     return many
 
 
-def _fitting(run: Run, measure: str, machine: Machine, stops: int) -> int:
-    """The size of a stack, every network of which is there with its `stops` numbers of steps;
-    says so where memory is what decides."""
-    share = (allowed(machine) / crew(run, measure, machine) - PROCESS) * 2**30
-    alone, size = memory([run], measure), stops * _size(run, measure, machine)
-    fits = int(1 + max(0.0, share - alone) // (memory([run, run], measure) - alone))
+def _fitting(runs: Sequence[Run], measure: str, machine: Machine) -> int:
+    """How many networks like that of these runs make a stack; says so where memory decides."""
+    run, _, looks = _networks(runs, measure)
+    share = (allowed(machine) / crew(runs, measure, machine) - PROCESS) * 2**30
+    one, two = (_held(run, count, looks, measure) for count in (1, 2))
+    fits, size = int(1 + max(0.0, share - one) // (two - one)), _size(run, measure, machine)
     if fits < size:
         say(
             f"width {run.net.width}, depth {run.net.depth}: stacks of {fits} instead of {size}, "
             f"to stay within {allowed(machine):g} GiB"
         )
-    return size if fits >= size else (fits - fits % stops) or fits
+    return min(fits, size)
 
 
 def _size(run: Run, measure: str, machine: Machine) -> int:
@@ -105,29 +109,37 @@ def _size(run: Run, measure: str, machine: Machine) -> int:
 
 def memory(runs: Sequence[Run], measure: str = "train") -> int:
     """Bytes that a stack takes at its peak, roughly, without Python and torch."""
-    first = runs[0]
-    order = 24 * first.optim.batch * first.optim.steps  # which examples each step sees
-    return order + _arrays(runs, measure)
+    return _held(*_networks(runs, measure), measure)
 
 
-def _arrays(runs: Sequence[Run], measure: str) -> int:
-    """Bytes of weights, activations and what they are trained with."""
-    first, about = runs[0], task(runs[0].task)
-    model = build(first.net, about.inputs, about.outputs)
+def _networks(runs: Sequence[Run], measure: str) -> tuple[Run, int, int]:
+    """The longest run of a stack, how many networks it has, and how often each is looked at."""
+    if measure not in scales.ALONG:
+        return runs[0], len(runs), 1
+    networks, stops, _ = scales.along(runs)
+    return networks[0], len(networks), len(stops)
+
+
+def _held(run: Run, count: int, looks: int, measure: str) -> int:
+    """Bytes of `count` networks, of what they are trained with, and of the order of examples."""
+    about, batch = task(run.task), run.optim.batch
+    model = build(run.net, about.inputs, about.outputs)
     weights = sum(layer.fan_in * layer.fan_out for layer in model.layers)
-    units = len(model.layers) * first.net.width
-    if first.net.family == "lm":  # of what is held out no gradient is taken
+    units = len(model.layers) * run.net.width
+    if run.net.family == "lm":  # of what is held out no gradient is taken
         held_out = 8 * max(layer.fan_out for layer in model.layers) * HELD_OUT * CONTEXT
-        return 4 * len(runs) * (6 * weights + 8 * units * rows(first) + held_out)
-    if measure in ("coordinates", "diversity", "linearisation"):  # trained, and looked at twice
-        return _arrays(runs, "train") + 4 * len(runs) * (weights + 8 * units * scales.EXAMPLES)
-    if measure == "layer_sizes":  # weights and their gradients, whole
-        return 4 * len(runs) * (3 * weights + 8 * units * first.optim.batch)
-    if measure != "train":
-        return 5 * len(runs) * (weights + 20 * units * first.optim.batch)
-    if compiled.covers(first):
-        return 4 * ((len(runs) + 5) * weights + 3 * units * (first.optim.batch + HELD_OUT))
-    return 4 * len(runs) * (6 * weights + 8 * units * max(first.optim.batch, HELD_OUT))
+        floats = count * (6 * weights + 8 * units * rows(run) + held_out)
+    elif measure == "layer_sizes":  # weights and their gradients, whole
+        floats = count * (3 * weights + 8 * units * batch)
+    elif measure in ("one_step", "one_sample_step"):
+        floats = count * 5 * (weights + 20 * units * batch) // 4
+    elif compiled.covers(run):
+        floats = (count + 5) * weights + 3 * units * (batch + HELD_OUT)
+    else:
+        floats = count * (6 * weights + 8 * units * max(batch, HELD_OUT))
+    if measure in ("coordinates", "diversity", "linearisation"):  # kept at every look
+        floats += count * (looks * weights + 8 * units * scales.EXAMPLES)
+    return 24 * batch * run.optim.steps + 4 * floats
 
 
 def estimate(
@@ -135,8 +147,9 @@ def estimate(
 ) -> pd.DataFrame:
     """What the runs would take here, from a few measured steps of every shape.
 
-    One row per size: task, width, depth, batch, steps, runs, core_seconds, the GiB that one
-    worker holds at its peak, and how many may work at once."""
+    One row per size: task, width, depth, batch, steps (the last at which a training is looked
+    at), runs, core_seconds, the GiB that one worker holds at its peak, and how many may work at
+    once."""
     machine = machine or Machine()
     groups: dict[object, list[list[Run]]] = defaultdict(list)
     for one in stacked(runs, measure, machine):  # rules cost nothing
@@ -144,12 +157,12 @@ def estimate(
     _seconds(runs[:1], measure)  # once for nothing, as the first time loads or compiles
     lines = []
     for stacks in groups.values():
-        first, count = stacks[0][0], sum(map(len, stacks))
+        run, count = _networks(stacks[0], measure)[0], sum(map(len, stacks))
         some = stacks[0][: _few(stacks[0], measure)]
         seconds = _seconds(some, measure) * count / len(some)
-        sizes = {name: first.row()[name] for name in ("task", "width", "depth", "batch", "steps")}
+        sizes = {name: run.row()[name] for name in ("task", "width", "depth", "batch", "steps")}
         held = PROCESS + memory(stacks[0], measure) / 2**30
-        at_once = crew(first, measure, machine)
+        at_once = crew(stacks[0], measure, machine)
         lines.append({**sizes, "runs": count, "core_seconds": seconds, "gib": held})
         lines[-1]["workers"] = at_once
     found = pd.DataFrame(lines)
@@ -203,30 +216,28 @@ def span(seconds: float) -> str:
 
 
 def _few(runs: list[Run], measure: str) -> int:
-    """How many runs of a stack tell what each of them takes: side by side they take less than
-    alone, one after the other they do not."""
+    """How many runs of a stack tell what each of them takes. In compiled loops one does, under
+    autograd the whole stack; of a measure one network, which by itself takes no less."""
     if measure == "train" and not compiled.covers(runs[0]):
         return len(runs)
-    return len({run.optim.steps for run in runs})
+    return _networks(runs, measure)[2]
 
 
 def _seconds(runs: Sequence[Run], measure: str) -> float:
-    """Seconds a stack takes on one thread, from its start and some of its steps."""
+    """Seconds that runs take on one thread, from their start and some of their steps."""
     torch.set_num_threads(1)
     start = time.perf_counter()
     if measure != "train":
         probe.measured(runs, measure)
         return time.perf_counter() - start
-    nets, asked = stack(runs), runs[0].optim.steps
-    session = next(sessions(nets, "cpu"))
+    session, asked = next(sessions(stack(runs), "cpu")), runs[0].optim.steps
     begun = time.perf_counter() - start
-    done, steps, step = 0, 1, 0.0
-    while done < asked and step * done < LOOK:  # the last look counts, the first are cold
-        start, end = time.perf_counter(), min(done + steps, asked)
-        session.learn(done, end)
-        step = (time.perf_counter() - start) / (end - done)
-        done, steps = end, 4 * steps
+    done, more, each = 0, 1, 0.0
+    with denormals_flushed():
+        while done < asked and each * done < LOOK:  # the last look counts, the first are cold
+            start, end = time.perf_counter(), min(done + more, asked)
+            session.learn(done, end)
+            each = (time.perf_counter() - start) / (end - done)
+            done, more = end, 4 * more
     # what is held out is seen once, forward only: a third of a step's work an example
-    held_out = HELD_OUT / runs[0].optim.batch / 3
-    many = len(runs) if compiled.covers(runs[0]) else 1
-    return begun + many * step * (asked + held_out)
+    return begun + each * (asked + HELD_OUT / runs[0].optim.batch / 3)

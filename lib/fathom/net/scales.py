@@ -1,7 +1,8 @@
 """Sizes along depth: the coordinate check, how rough the stream is, how large its layers are.
 
 The first two train a network for its run's steps and look at it before and after, on 64
-examples it has never seen; the last looks at what its run's last step sees.
+examples it has never seen; the last looks at what its run's last step sees. Runs that differ
+only in their steps are one training, which the last two look at as it goes.
 """
 
 from collections.abc import Sequence

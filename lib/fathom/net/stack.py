@@ -32,7 +32,7 @@ def shape(run: Run) -> tuple[object, ...]:
 
 def course(run: Run, steps: int = 1) -> Run:
     """The run cut after some steps: one and the same for runs that are one training, cut at
-    different steps. Under a schedule there are none, and the run stays as it is."""
+    different steps. Where the rate varies or weights decay, the run stays as it is."""
     if not run.optim.plain:
         return run
     return run.model_copy(update={"optim": run.optim.model_copy(update={"steps": steps})})

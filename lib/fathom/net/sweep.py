@@ -57,7 +57,7 @@ def sweep(
     for one in stacks:
         large = _checkpoint(one, measure, checkpoint)
         saved |= {one[0].key: large} if large else {}
-        crews[crew(one[0], measure, machine)].append((one, measure, machine.device, large))
+        crews[crew(one, measure, machine)].append((one, measure, machine.device, large))
     costs, start = {run.key: cost(run) for run in missing}, time.perf_counter()
     with _bar(machine, sum(costs.values()), len(missing), len(rows)) as bar:
         for done in _finished(crews, machine):

@@ -103,10 +103,9 @@ def train(
     first, nets = runs[0], stack(runs)
     end = first.optim.steps if steps is None else min(steps, first.optim.steps)
     curves, held_out = [], []
-    with _denormals_flushed():
+    with denormals_flushed():
         for session in sessions(nets, on(device)):
-            step = cost(first) / first.optim.steps * len(runs)
-            curves.append(_learn(session, end, step, checkpoint))
+            curves.append(_learn(session, end, _each(nets), checkpoint))
             session.leave(nets)
             held_out.append(session.held_out())
             del session  # else it would stay while the next one is made
@@ -116,12 +115,12 @@ def train(
 def learned(nets: Stack, stops: Sequence[int]) -> list[Stack]:
     """The networks of a stack after each of these numbers of steps, which grow; no loss on
     what is held out. The stack stays as it is."""
-    step = cost(nets.runs[0]) / nets.runs[0].optim.steps
-    now, *there = (_copied(nets) for _ in range(1 + len(stops)))
-    with _denormals_flushed():
+    there, each = [_copied(nets) for _ in stops], _each(nets)
+    with denormals_flushed():
+        now = nets if compiled.covers(nets.runs[0]) else _copied(nets)
         for session in sessions(now, "cpu"):
             for start, end, taught in zip((0, *stops), stops, there, strict=False):
-                _learn(session, end, step, None, start)
+                _learn(session, end, each, None, start)
                 session.leave(taught)
             del session
     return there
@@ -138,22 +137,28 @@ def sessions(nets: Stack, device: str) -> Iterator[Session]:
     return iter([eager.Session(nets, device)])
 
 
+def _each(nets: Stack) -> float:
+    """What a step of a stack costs, in arithmetic operations, roughly."""
+    return cost(nets.runs[0]) / nets.runs[0].optim.steps * len(nets.runs)
+
+
 def _learn(
-    session: Session, end: int, step: float, checkpoint: Checkpoint | None, start: int = 0
+    session: Session, end: int, each: float, checkpoint: Checkpoint | None, start: int = 0
 ) -> Array:
-    """The losses from step `start`, or a checkpoint's, up to `end`; `step` is the cost of one."""
+    """The losses from step `start` to before `end`, those up to a checkpoint from there; `each`
+    is the cost of a step."""
     curve, since = [], 0.0
     found = checkpoint.load() if checkpoint else None
     if found and _of(session, found, end):
         curve.append(found["curve"])
+        start = found["curve"].shape[1]
         for name, here in _named(session).items():
             here.copy_(torch.from_numpy(found[name]))
-    start += sum(part.shape[1] for part in curve)
-    piece = max(1, int(PIECE / step))
+    piece = max(1, int(PIECE / each))
     for begin in range(start, end, piece):
         stop = min(begin + piece, end)
         curve.append(session.learn(begin, stop))
-        since += step * (stop - begin)
+        since += each * (stop - begin)
         if checkpoint and since >= SAVED and stop < end:
             arrays = {name: part.cpu().numpy() for name, part in _named(session).items()}
             checkpoint.save({"curve": np.concatenate(curve, axis=1), **arrays})
@@ -177,7 +182,7 @@ def _of(session: Session, found: dict[str, np.ndarray], end: int) -> bool:
 
 
 @contextmanager
-def _denormals_flushed() -> Iterator[None]:
+def denormals_flushed() -> Iterator[None]:
     """Numbers too small for full precision become 0 here: a hundredfold faster, and part of
     what the bits are."""
     torch.set_flush_denormal(True)
