@@ -31,6 +31,7 @@ def shrunk(said: Any) -> Any:
 
 def run(clone: Path, *words: str, code: int = 0) -> str:
     env = {**os.environ, "PYTHONPATH": str(clone / "lib"), "DVC_NO_ANALYTICS": "1"}
+    env["FATHOM_WORKERS"] = "1"  # starting more takes longer than these trainings
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
     done = subprocess.run(words, cwd=clone, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stdout[-3000:] + done.stderr[-3000:]
