@@ -45,9 +45,8 @@ test: .venv/.lock ## all checks, as CI runs them
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/basedpyright
-	@.venv/bin/pytest -p no:nbval -n 2 -q tests
 	@.venv/bin/pytest -n 2 --dist loadscope -q --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks
-	@.venv/bin/pytest -p no:nbval -n 2 --dist loadfile --no-loadscope-reorder -q -m slow $(LONGEST_FIRST)
+	@.venv/bin/pytest -p no:nbval -n 2 --dist loadfile --no-loadscope-reorder -q -m "slow or not slow" $(LONGEST_FIRST)
 	@.venv/bin/dvc status -q
 
 bench: .venv/.lock ## the trainer's speed beside a user's own loop and JAX (about 20 minutes)
