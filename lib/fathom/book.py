@@ -21,6 +21,9 @@ FULL = (
     "same command goes on from there"
 )
 
+# papermill cannot read a parameter with = inside its value, and has no need to
+logging.getLogger("papermill.translators").setLevel(logging.ERROR)
+
 
 class Failed(RuntimeError):
     """A notebook that stopped with an error of its own; the message says where to look."""
