@@ -25,7 +25,7 @@ class Mutation(NamedTuple):
     tests: str
 
 
-LOOPS = "net/loops.py"
+LOOPS, PARTS, LM_LOOPS = "net/loops.py", "net/parts.py", "net/lm_loops.py"
 LINEARISED, LM = "net/models/linearised.py", "net/models/lm.py"
 FREE = "    if True:\n        product"
 ALIKE = 'rate(run, "block")'
@@ -73,10 +73,32 @@ MUTATIONS = [
     Mutation("its gradient, post", LOOPS, "True, plan.keep", "True, ZERO", "loops"),
     Mutation("the slope in a gradient", LOOPS, "+ slope * g[i, j]", "+ g[i, j]", "loops"),
     Mutation("frozen ends", LOOPS, "    if plan.ends:\n        product", FREE, "loops"),
-    Mutation("Adam's correction", LOOPS, " / (1 - BETA_1 ** (step + 1))", "", "loops"),
-    Mutation("its square's", LOOPS, "math.sqrt(1 - BETA_2 ** (step + 1))", "1.0", "loops"),
-    Mutation("epsilon's correction", LOOPS, "eps * unbias", "eps", "loops"),
+    Mutation("Adam's correction", PARTS, " / (1 - BETA_1 ** (step + 1))", "", "loops"),
+    Mutation("its square's", PARTS, "math.sqrt(1 - BETA_2 ** (step + 1))", "1.0", "loops"),
+    Mutation("epsilon's correction", PARTS, "eps * unbias", "eps", "loops"),
     Mutation("half of the square", LOOPS, "out[j] * out[j] / 2", "out[j] * out[j]", "loops"),
+    Mutation("squares too large", PARTS, "factor = LOST", "factor = ZERO", "lm_loops"),
+    Mutation(
+        "a branch's multiplier",
+        LM_LOOPS,
+        "taken = branch * mult[MIX]",
+        "taken = branch",
+        "lm_loops",
+    ),
+    Mutation(
+        "a factor of attention",
+        LM_LOOPS,
+        "product(SHARP, scores, True",
+        "product(ONE, scores, True",
+        "lm_loops",
+    ),
+    Mutation("what a softmax takes back", LM_LOOPS, " - sums[query])", ")", "lm_loops"),
+    Mutation("a token sees none after it", LM_LOOPS, "if query < key", "if False", "lm_loops"),
+    Mutation("the slope of GELU", LM_LOOPS, " *= at.slope[i, row, j]", " *= ONE", "lm_loops"),
+    Mutation("an embedding's multiplier", LM_LOOPS, "mult[EMBED] * down", "ONE * down", "lm_loops"),
+    Mutation("the share of a rate", LM_LOOPS, "rate = share * plan", "rate = plan", "lm_loops"),
+    Mutation("the share of a decay", LM_LOOPS, "ONE - share * plan", "ONE - plan", "lm_loops"),
+    Mutation("what is not a number", LM_LOOPS, " + ZERO * y[j]", "", "lm_loops"),
     Mutation("one thread", "net/blas.py", "dll.scipy_openblas_set_num_threads(1)", "", "loops"),
     Mutation("kernels of our own", "net/blas.py", "environ.pop", "environ.get", "loops"),
     Mutation("a rate per role", "net/compiled.py", "rate(run, layer.role)", ALIKE, "scaling"),
@@ -177,8 +199,8 @@ def survives(mutation: Mutation, copy: Path) -> bool:
         sys.exit(f"{mutation.path}: {mutation.old!r} is there {text.count(mutation.old)} times")
     path.write_text(text.replace(mutation.old, mutation.new))
     with tempfile.TemporaryDirectory() as cache:
-        # numba knows what it has compiled by the time of the file alone, not of those it calls
-        afresh = {"NUMBA_CACHE_DIR": cache} if path.name in ("loops.py", "blas.py") else {}
+        # what numba has compiled goes by the files of loops, in which the product does not stand
+        afresh = {"NUMBA_CACHE_DIR": cache} if path.name == "blas.py" else {}
         alive = passes(mutation.tests, copy, **afresh)
     path.write_text(text)
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))

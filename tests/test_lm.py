@@ -9,8 +9,7 @@ import torch
 from conftest import MakeRuns
 from fathom.net import data
 from fathom.net.data import CONTEXT, HELD_OUT, task
-from fathom.net.eager import schedule
-from fathom.net.stack import rate, shrinkage, stack
+from fathom.net.stack import rate, schedule, shrinkage, stack
 from fathom.net.train import Curves, train
 from fathom.spec import Refused, Run
 from torch import Tensor

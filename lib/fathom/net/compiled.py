@@ -1,25 +1,37 @@
 """Training in compiled loops: one run of a family that is trained often."""
 
+import math
+
 import numpy as np
 import torch
 
-from fathom.net import blas, loops
+from fathom.net import blas, lm_loops, loops
 from fathom.net.data import task
+from fathom.net.lm_room import LmPlan, LmWeights, lm_room
 from fathom.net.room import Plan, Weights, room
-from fathom.net.stack import Stack, epsilon, rate
+from fathom.net.stack import Stack, epsilon, rate, schedule, shrinkage
 from fathom.phi import Array, left_slope
 from fathom.spec import Run
+
+LM_PARTS = (0, 1, 2, 5, 6, 7, -1)  # a layer of the model for each part of LmWeights
 
 
 def covers(run: Run) -> bool:
     """Whether the loops can train a run: a residual MLP or a chain, phi straight on both
-    sides of 0, at a constant rate."""
+    sides of 0, at a constant rate; or a transformer with GELU all of which learns."""
+    if run.net.family == "lm":
+        return run.net.phi == "gelu" and run.net.train_ends
     straight = run.net.family in ("mlp", "resmlp") and left_slope(run.net.phi) is not None
     return straight and run.optim.plain
 
 
-class Session:
+def session(nets: Stack, i: int) -> "Session | LmSession":
     """The training of the i-th run of a stack; the stack stays as it is."""
+    return (LmSession if nets.runs[i].net.family == "lm" else Session)(nets, i)
+
+
+class Session:
+    """The training of a residual MLP or a chain."""
 
     def __init__(self, nets: Stack, i: int) -> None:
         run, about = nets.runs[i], task(nets.runs[i].task)
@@ -86,4 +98,75 @@ def _plan(nets: Stack, i: int) -> Plan:
         mult=each([float(mult[i]) for mult in nets.mults]),
         rate=each([rate(run, layer.role) for layer in layers]),
         eps=each([epsilon(run, layer.role) for layer in layers]),
+    )
+
+
+class LmSession:
+    """The training of a transformer."""
+
+    def __init__(self, nets: Stack, i: int) -> None:
+        run, self.task, self.i = nets.runs[i], task(nets.runs[i].task), i
+        self.weights = _sides(nets, i)
+        self.first, self.second = self.weights.zeros(), self.weights.zeros()
+        self.plan, self.optim = _lm_plan(nets, i), run.optim
+        self.order = self.task.batches(run.seed, run.optim.batch, run.optim.steps)
+        self.room = lm_room(self.weights, run.optim.batch)
+        parts = [*self.weights, *self.first, *self.second]
+        self.state = [torch.from_numpy(part) for part in parts]
+
+    def learn(self, start: int, end: int) -> Array:
+        """Train from step `start` to before `end`; the losses, shape (1, steps)."""
+        curve, steps = np.empty(end - start), range(start, end)
+        shares = np.array([schedule(self.optim, step) for step in steps], np.float32)
+        rows = self.order[start:end]
+        blas.one_thread()
+        lm_loops.learn(
+            self.plan, self.weights, self.first, self.second, self.room,
+            self.task.x[rows].numpy(), self.task.y[rows].numpy(), start, shares, curve,
+        )  # fmt: skip
+        return curve[None]
+
+    def leave(self, nets: Stack) -> None:
+        """Write the weights as they are now into a stack of the same runs."""
+        embed, places, qkv, mix, up, down, readout = map(torch.from_numpy, self.weights)
+        layers = [
+            each
+            for k in range(len(qkv))
+            for each in (*qkv[k].chunk(3, dim=1), mix[k], up[k], down[k])
+        ]
+        for here, there in zip([embed, places, *layers, readout], nets.weights, strict=True):
+            there[self.i] = here
+
+    def held_out(self) -> Array:
+        """The loss on the texts the task holds out, shape (1,)."""
+        blas.one_thread()
+        size = math.gcd(self.task.held_out, self.optim.batch)
+        x, y = (part[-self.task.held_out :] for part in (self.task.x, self.task.y))
+        x, y = (part.reshape(-1, size, part.shape[1]).contiguous().numpy() for part in (x, y))
+        curve, at = np.empty(len(x)), lm_room(self.weights, size)
+        lm_loops.losses(self.plan, self.weights, at, x, y, curve)
+        return curve.mean(keepdims=True)
+
+
+def _sides(nets: Stack, i: int) -> LmWeights:
+    mine = [weight[i].numpy() for weight in nets.weights]
+    layers = [mine[first : first + 6] for first in range(2, len(mine) - 1, 6)]
+    qkv = np.stack([np.concatenate(layer[:3], axis=1) for layer in layers])
+    mix, up, down = (np.stack([layer[k] for layer in layers]) for k in (3, 4, 5))
+    return LmWeights(mine[0].copy(), mine[1].copy(), qkv, mix, up, down, mine[-1].copy())
+
+
+def _lm_plan(nets: Stack, i: int) -> LmPlan:
+    run, parts = nets.runs[i], [nets.model.layers[k].role for k in LM_PARTS]
+
+    def each(values: list[float]) -> np.ndarray:
+        return np.array(values, np.float32)
+
+    return LmPlan(
+        branch=np.float32(float(nets.branch[i])),
+        adam=run.optim.kind == "adam",
+        mult=each([float(nets.mults[k][i]) for k in LM_PARTS]),
+        rate=each([rate(run, role) for role in parts]),
+        eps=each([epsilon(run, role) for role in parts]),
+        shrink=each([shrinkage(run, role) for role in parts]),
     )

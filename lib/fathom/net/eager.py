@@ -1,27 +1,14 @@
 """Training by autograd: a stack of runs of one shape, side by side, for every family."""
 
-import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from fathom.net.data import task
-from fathom.net.loops import BETA_1, BETA_2
-from fathom.net.stack import Stack, column, epsilon, losses, rate, shrinkage, trained
+from fathom.net.parts import BETA_1, BETA_2
+from fathom.net.stack import Stack, column, epsilon, losses, rate, schedule, shrinkage, trained
 from fathom.phi import Array
-from fathom.spec import Optim
-
-
-def schedule(optim: Optim, step: int) -> float:
-    """The share of the full rate at which a step is taken: it rises linearly over the first
-    `warmup` steps, then stays, or falls to 0 along half a cosine."""
-    if step < optim.warmup:
-        return (step + 1) / optim.warmup
-    if optim.schedule == "constant":
-        return 1.0
-    done = (step - optim.warmup) / (optim.steps - optim.warmup)
-    return (1 + math.cos(math.pi * done)) / 2
 
 
 def recorded(step: Callable[[], None], state: Sequence[Tensor]) -> Callable[[], None]:

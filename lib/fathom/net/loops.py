@@ -14,29 +14,8 @@ import math
 import numpy as np
 from numba import njit
 
-from fathom.net.blas import PLAIN, ROW_MAJOR, TURNED, sgemm
+from fathom.net.parts import ONE, ZERO, normalise, product, unnormalise, update
 from fathom.net.room import Plan, Room, Weights
-
-# All compiled functions stand in this one file: numba's cache on disk notices changes of a
-# function's own file only. None of them has leave to regroup or fuse operations: numbers would
-# depend on when and where a function was compiled. Sums over a row are therefore products.
-ONE, ZERO = np.float32(1), np.float32(0)
-BETA_1, BETA_2 = 0.9, 0.999
-NORM_EPSILON = np.float32(1e-5)  # as in torch
-
-
-@njit(cache=True)
-def product(
-    alpha: np.float32, a: np.ndarray, a_turned: bool, b: np.ndarray, b_turned: bool,
-    beta: np.float32, out: np.ndarray,
-) -> None:  # fmt: skip
-    """out = alpha a b + beta out, with a or b transposed where said; float32, rows first."""
-    inner = a.shape[0] if a_turned else a.shape[1]
-    sgemm(
-        ROW_MAJOR, TURNED if a_turned else PLAIN, TURNED if b_turned else PLAIN,
-        out.shape[0], out.shape[1], inner,
-        alpha, a.ctypes, a.shape[1], b.ctypes, b.shape[1], beta, out.ctypes, out.shape[1],
-    )  # fmt: skip
 
 
 @njit(cache=True, error_model="numpy")
@@ -57,19 +36,13 @@ def _unbend(plan: Plan, z: np.ndarray, g: np.ndarray, keep: np.float32, out: np.
 
 
 @njit(cache=True, error_model="numpy")
-def _means(z: np.ndarray, at: Room) -> None:
-    """at.means = the mean of every row of z."""
-    product(ONE, z, False, at.even, False, ZERO, at.means)
-
-
-@njit(cache=True, error_model="numpy")
 def _join(plan: Plan, stream: np.ndarray, z: np.ndarray, at: Room, out: np.ndarray) -> None:
     """out = keep stream + branch (z - mean), or of phi(z) in order post."""
     if not plan.pre:
         _bend(plan, z, out)
         z = out
     if plan.center:
-        _means(z, at)
+        product(ONE, z, False, at.even, False, ZERO, at.means)
     for i in range(z.shape[0]):
         mean = at.means[i, 0] if plan.center else ZERO
         for j in range(z.shape[1]):
@@ -81,7 +54,7 @@ def _part(plan: Plan, z: np.ndarray, down: np.ndarray, at: Room, out: np.ndarray
     """The gradient on a branch's last pre-activation or matrix, from that on the stream."""
     left = ONE if plan.pre else plan.left
     if plan.center:
-        _means(down, at)
+        product(ONE, down, False, at.even, False, ZERO, at.means)
     for i in range(z.shape[0]):
         mean = at.means[i, 0] if plan.center else ZERO
         for j in range(z.shape[1]):
@@ -90,58 +63,12 @@ def _part(plan: Plan, z: np.ndarray, down: np.ndarray, at: Room, out: np.ndarray
 
 
 @njit(cache=True, error_model="numpy")
-def _normalise(x: np.ndarray, at: Room, out: np.ndarray, scale: np.ndarray) -> None:
-    """out = (x - mean) scale, row by row, with scale = 1 / standard deviation."""
-    _means(x, at)
-    for i in range(x.shape[0]):
-        mean = at.means[i, 0]
-        for j in range(x.shape[1]):
-            out[i, j] = x[i, j] - mean
-            at.spare[i, j] = out[i, j] * out[i, j]
-    _means(at.spare, at)
-    for i in range(x.shape[0]):
-        factor = ONE / np.sqrt(at.means[i, 0] + NORM_EPSILON)
-        scale[i] = factor
-        for j in range(x.shape[1]):
-            out[i, j] *= factor
-
-
-@njit(cache=True, error_model="numpy")
-def _unnormalise(
-    normed: np.ndarray, scale: np.ndarray, g: np.ndarray, at: Room, out: np.ndarray
-) -> None:
-    """out += the gradient on x, from the gradient g on what _normalise made of it."""
-    _means(g, at)
-    for i in range(g.shape[0]):
-        mean, factor = at.means[i, 0], scale[i]
-        for j in range(g.shape[1]):
-            at.inner[i, j] = g[i, j] * normed[i, j]
-            out[i, j] += factor * (g[i, j] - mean)
-    _means(at.inner, at)
-    for i in range(g.shape[0]):
-        along = scale[i] * at.means[i, 0]
-        for j in range(g.shape[1]):
-            out[i, j] -= along * normed[i, j]
-
-
-@njit(cache=True, error_model="numpy")
 def _learn(
     plan: Plan, layer: int, step: int,
     weight: np.ndarray, gradient: np.ndarray, first: np.ndarray, second: np.ndarray,
 ) -> None:  # fmt: skip
-    """One SGD or Adam update of one layer, in place."""
-    w, g, m, v = weight.ravel(), gradient.ravel(), first.ravel(), second.ravel()
     rate, eps = plan.rate[layer], plan.eps[layer]
-    if not plan.adam:
-        for i in range(w.size):
-            w[i] -= rate * g[i]
-        return
-    unbias = np.float32(math.sqrt(1 - BETA_2 ** (step + 1)))
-    move, eps = np.float32(rate * unbias / (1 - BETA_1 ** (step + 1))), eps * unbias
-    for i in range(w.size):
-        m[i] += np.float32(1 - BETA_1) * (g[i] - m[i])
-        v[i] += np.float32(1 - BETA_2) * (g[i] * g[i] - v[i])
-        w[i] -= move * m[i] / (np.sqrt(v[i]) + eps)
+    update(weight, gradient, first, second, plan.adam, step, rate, eps)
 
 
 @njit(cache=True, error_model="numpy")
@@ -153,7 +80,7 @@ def _forward(plan: Plan, weights: Weights, at: Room) -> None:
         source = at.stream[block]
         if plan.norm:
             source = at.normed[block]
-            _normalise(at.stream[block], at, source, at.scale[block])
+            normalise(at.stream[block], at.even, at.means, at.spare, source, at.scale[block])
         for i in range(first, last + 1):
             mult, weight = plan.mult[i + 1], weights.blocks[i]
             if plan.pre:
@@ -208,7 +135,9 @@ def _backward(
                 else:
                     if plan.pre:
                         _unbend(plan, source, at.spare, ZERO, at.spare)
-                    _unnormalise(source, at.scale[block], at.spare, at, at.down)
+                    unnormalise(
+                        source, at.scale[block], at.spare, at.even, at.means, at.inner, at.down
+                    )
             m, v = first_moment.blocks[i], second_moment.blocks[i]
             _learn(plan, i + 1, step, blocks[i], g.blocks, m, v)
     if plan.ends:

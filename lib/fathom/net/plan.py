@@ -50,7 +50,7 @@ def stacked(
     cut = []
     for group in groups.values():
         networks = list(group.values())
-        size = _fitting(max(networks, key=len), measure, machine)
+        size = _fitting(list(itertools.chain(*networks)), measure, machine)
         cut += [
             list(itertools.chain(*networks[i : i + size])) for i in range(0, len(networks), size)
         ]
@@ -67,7 +67,7 @@ def allowed(machine: Machine) -> float:
 def crew(runs: Sequence[Run], measure: str, machine: Machine) -> int:
     """How many workers may hold a network of these runs at once; raises Refused for none."""
     run, _, looks = _networks(runs, measure)
-    alone = _held(run, 1, looks, measure) / 2**30 + PROCESS
+    alone = _held(run, 1, looks, measure, machine) / 2**30 + PROCESS
     there = 1 if machine.scheduler else workers.count(machine)  # a cluster's, for each worker
     many = min(there, int(allowed(machine) / alone))
     if many < 1:
@@ -80,10 +80,10 @@ def crew(runs: Sequence[Run], measure: str, machine: Machine) -> int:
 
 
 def _fitting(runs: Sequence[Run], measure: str, machine: Machine) -> int:
-    """How many networks like that of these runs make a stack; says so where memory decides."""
+    """How many networks like those of these runs make a stack; says so where memory decides."""
     run, _, looks = _networks(runs, measure)
     share = (allowed(machine) / crew(runs, measure, machine) - PROCESS) * 2**30
-    one, two = (_held(run, count, looks, measure) for count in (1, 2))
+    one, two = (_held(run, count, looks, measure, machine) for count in (1, 2))
     fits, size = int(1 + max(0.0, share - one) // (two - one)), _size(run, measure, machine)
     if fits < size:
         say(
@@ -99,7 +99,7 @@ def _size(run: Run, measure: str, machine: Machine) -> int:
         return 1
     if on(machine.device) == "cuda":
         return 256
-    if measure == "train" and compiled.covers(run):
+    if measure == "train" and _in_loops(run, measure, machine):
         return int(min(32, max(1, FLIGHT // cost(run))))
     if net.width % 16 or rows(run) % 16:
         return 1
@@ -107,9 +107,14 @@ def _size(run: Run, measure: str, machine: Machine) -> int:
     return max(cached, 4 if net.width <= 256 else 1)
 
 
-def memory(runs: Sequence[Run], measure: str = "train") -> int:
+def memory(runs: Sequence[Run], measure: str = "train", machine: Machine | None = None) -> int:
     """Bytes that a stack takes at its peak, roughly, without Python and torch."""
-    return _held(*_networks(runs, measure), measure)
+    return _held(*_networks(runs, measure), measure, machine or Machine())
+
+
+def _in_loops(run: Run, measure: str, machine: Machine) -> bool:
+    """Whether a run is trained in compiled loops here; what is measured is never on a card."""
+    return compiled.covers(run) and (measure != "train" or on(machine.device) == "cpu")
 
 
 def _networks(runs: Sequence[Run], measure: str) -> tuple[Run, int, int]:
@@ -120,20 +125,22 @@ def _networks(runs: Sequence[Run], measure: str) -> tuple[Run, int, int]:
     return networks[0], len(networks), len(stops)
 
 
-def _held(run: Run, count: int, looks: int, measure: str) -> int:
+def _held(run: Run, count: int, looks: int, measure: str, machine: Machine) -> int:
     """Bytes of `count` networks, of what they are trained with, and of the order of examples."""
     about, batch = task(run.task), run.optim.batch
     model = build(run.net, about.inputs, about.outputs)
     weights = sum(layer.fan_in * layer.fan_out for layer in model.layers)
-    units = len(model.layers) * run.net.width
-    if run.net.family == "lm":  # of what is held out no gradient is taken
+    units, loops = len(model.layers) * run.net.width, _in_loops(run, measure, machine)
+    if run.net.family == "lm" and loops:  # room for a batch, and for one that is held out
+        floats = (count + 5) * weights + 8 * units * rows(run)
+    elif run.net.family == "lm":  # of what is held out no gradient is taken
         held_out = 8 * max(layer.fan_out for layer in model.layers) * HELD_OUT * CONTEXT
         floats = count * (6 * weights + 8 * units * rows(run) + held_out)
     elif measure == "layer_sizes":  # weights and their gradients, whole
         floats = count * (3 * weights + 8 * units * batch)
     elif measure in ("one_step", "one_sample_step"):
         floats = count * 5 * (weights + 20 * units * batch) // 4
-    elif compiled.covers(run):
+    elif loops:
         floats = (count + 5) * weights + 3 * units * (batch + HELD_OUT)
     else:
         floats = count * (6 * weights + 8 * units * max(batch, HELD_OUT))
@@ -161,7 +168,7 @@ def estimate(
         some = stacks[0][: _few(stacks[0], measure)]
         seconds = _seconds(some, measure) * count / len(some)
         sizes = {name: run.row()[name] for name in ("task", "width", "depth", "batch", "steps")}
-        held = PROCESS + memory(stacks[0], measure) / 2**30
+        held = PROCESS + memory(stacks[0], measure, machine) / 2**30
         at_once = crew(stacks[0], measure, machine)
         lines.append({**sizes, "runs": count, "core_seconds": seconds, "gib": held})
         lines[-1]["workers"] = at_once
@@ -231,10 +238,12 @@ def _seconds(runs: Sequence[Run], measure: str) -> float:
         probe.measured(runs, measure)
         return time.perf_counter() - start
     session, asked = next(sessions(stack(runs), "cpu")), runs[0].optim.steps
-    begun = time.perf_counter() - start
-    done, more, each = 0, 1, 0.0
+    begun, done, more, each = time.perf_counter() - start, 0, 1, 0.0
     with denormals_flushed():
-        while done < asked and each * done < LOOK:  # the last look counts, the first are cold
+        if asked > 1:
+            session.learn(0, 1)  # loads what is loaded once
+            done = 1
+        while done < asked and each * done < LOOK:  # the last look counts
             start, end = time.perf_counter(), min(done + more, asked)
             session.learn(done, end)
             each = (time.perf_counter() - start) / (end - done)

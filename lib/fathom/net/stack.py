@@ -18,7 +18,7 @@ from fathom.net.data import task
 from fathom.net.layers import Model
 from fathom.net.models import build
 from fathom.net.scaling import Rule, parametrization
-from fathom.spec import Net, Run
+from fathom.spec import Net, Optim, Run
 
 EPSILON = 1e-12  # Adam's
 
@@ -134,6 +134,17 @@ def rate(run: Run, role: str) -> float:
     if run.optim.log2_lr_ends is not None and not role.startswith(("block", "change")):
         log2_lr = run.optim.log2_lr_ends
     return 2.0**log2_lr * (rules.sgd if run.optim.kind == "sgd" else rules.adam).at(run)
+
+
+def schedule(optim: Optim, step: int) -> float:
+    """The share of the full rate at which a step is taken: it rises linearly over the first
+    `warmup` steps, then stays, or falls to 0 along half a cosine."""
+    if step < optim.warmup:
+        return (step + 1) / optim.warmup
+    if optim.schedule == "constant":
+        return 1.0
+    done = (step - optim.warmup) / (optim.steps - optim.warmup)
+    return (1 + math.cos(math.pi * done)) / 2
 
 
 def shrinkage(run: Run, role: str) -> float:
