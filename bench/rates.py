@@ -6,8 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from fathom.net.data import CONTEXT, task
-from fathom.net.loops import product
 from fathom.net.models import build
+from fathom.net.parts import product
 from fathom.spec import Run
 
 SIZE = 2048

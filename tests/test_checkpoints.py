@@ -47,9 +47,12 @@ def saved_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fathom.net.train.SAVED", 0.0)
 
 
+TEXT: dict[str, Any] = {"family": "lm", "phi": "gelu", "task": "text", "schedule": "cosine"}
+
+
 @pytest.mark.usefixtures("saved_at_every_step")
 @pytest.mark.parametrize("kind", ["sgd", "adam"])
-@pytest.mark.parametrize("net", BOTH)
+@pytest.mark.parametrize("net", [*BOTH, TEXT])
 def test_a_run_cut_short_at_any_checkpoint_goes_on_to_the_same_bits(
     make_runs: MakeRuns, tmp_path: Path, net: dict[str, Any], kind: str
 ) -> None:

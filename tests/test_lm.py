@@ -3,10 +3,9 @@
 import math
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from conftest import MakeRuns
+from conftest import MakeRuns, same
 from fathom.net import data
 from fathom.net.data import CONTEXT, HELD_OUT, task
 from fathom.net.stack import rate, schedule, shrinkage, stack
@@ -107,16 +106,13 @@ def test_streams_keep_their_size_in_depth_where_branches_are_damped_and_only_the
     assert grown["completep"] < 1
 
 
-def same(first: Curves, second: Curves) -> bool:
-    return np.array_equal(first.loss, second.loss) and np.array_equal(
-        first.held_out, second.held_out
-    )
-
-
-def test_a_language_model_alone_has_the_bits_it_has_in_company(make_runs: MakeRuns) -> None:
+@pytest.mark.parametrize("phi", ["gelu", "relu"])  # in compiled loops, and under autograd
+def test_a_language_model_alone_has_the_bits_it_has_in_company(
+    make_runs: MakeRuns, phi: str
+) -> None:
     company = {"seed": [1, 2], "log2_lr": [-8, -6], "gain": [0.5, 1.0], "log2_lr_ends": -6}
     moves = {"schedule": "cosine", "warmup": 2, "decay": 0.1, "steps": 4}
-    runs = models(make_runs, **company, **moves)
+    runs = models(make_runs, **company, **moves, phi=phi)
     together = train(runs)
     assert same(train(runs), together)
     for i, run in enumerate(runs):

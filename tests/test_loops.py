@@ -1,5 +1,7 @@
 """The hand-written passes of the compiled loops are those that autograd derives."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 import torch
 from conftest import MakeRuns
 from fathom.net import compiled
+from fathom.net.parts import COMPILED_FROM
 from fathom.net.room import Plan
 from fathom.net.scaling import PARAMETRIZATIONS, Parametrization, Power, Rule
 from fathom.net.stack import Stack, stack
@@ -171,7 +174,9 @@ def test_numbers_too_small_for_full_precision_are_0_in_training_and_only_there(
     assert [one > 0 for one in watch.seen] == [True, False, True, False]
 
 
-def test_the_loops_cover_what_is_straight_on_both_sides_of_0(make_runs: MakeRuns) -> None:
+def test_of_residual_mlps_the_loops_cover_what_is_straight_on_both_sides_of_0(
+    make_runs: MakeRuns,
+) -> None:
     for name, known in PHI.items():
         at_one, at_two = known.f(np.array([-1.0, 1.0])), known.f(np.array([-2.0, 2.0]))
         straight = np.array_equal(at_two, 2 * at_one) and at_one[1] == 1
@@ -181,7 +186,18 @@ def test_the_loops_cover_what_is_straight_on_both_sides_of_0(make_runs: MakeRuns
 
 
 def test_every_family_in_loops_is_compared_with_autograd() -> None:
-    assert {net["family"] for net in NETS} == set(FAMILIES) - {"lm", "linearised"}
+    from test_lm_loops import ODD
+
+    assert {net["family"] for net in [*NETS, ODD]} == set(FAMILIES) - {"linearised"}
+
+
+def test_loops_are_compiled_anew_when_any_file_they_are_made_of_changes() -> None:
+    net = Path(compiled.__file__).parent
+    said = {path.relative_to(net).as_posix(): path.read_text() for path in net.rglob("*.py")}
+    files = {name for name, source in said.items() if "@njit" in source}
+    used = re.findall(r"from fathom\.net\.(\S+) import", "".join(said[name] for name in files))
+    made_of = files | {f"{module.replace('.', '/')}.py" for module in used} | {"blas.py"}
+    assert made_of == set(COMPILED_FROM)
 
 
 @pytest.mark.parametrize("moves", [{"schedule": "cosine"}, {"warmup": 2}, {"decay": 0.1}])

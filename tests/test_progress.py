@@ -1,12 +1,13 @@
 """What a person sees of a sweep: what it will take, how far it is, what was lost, how fast."""
 
 import re
+from typing import Any
 
 import pytest
 import torch
 from conftest import MakeRuns
 from fathom import store
-from fathom.net import plan
+from fathom.net import compiled, plan
 from fathom.net import sweep as engine
 from fathom.net.sweep import reusable, sweep, work
 from fathom.net.train import Checkpoint
@@ -129,6 +130,21 @@ def test_on_a_card_stacks_are_as_large_as_its_memory_and_rows_say_so(
     assert far["numerics"] == row["numerics"] + " cuda"
     table = engine.pd.DataFrame([far])
     assert reusable(runs[:1], "train", table) == [far], "known, whichever device trained it"
+
+
+TEXT: dict[str, Any] = {"family": "lm", "phi": "gelu", "task": "text"}
+
+
+@pytest.mark.parametrize("net", [{"phi": "relu"}, TEXT])
+def test_on_a_card_memory_is_that_of_autograd(
+    make_runs: MakeRuns, monkeypatch: pytest.MonkeyPatch, net: dict[str, Any]
+) -> None:
+    runs = make_runs(**net, seed=[1, 2])
+    here = plan.memory(runs)
+    monkeypatch.setattr(plan, "on", lambda device: "cuda")
+    there = plan.memory(runs)
+    monkeypatch.setattr(compiled, "covers", lambda run: False)
+    assert here != there == plan.memory(runs)
 
 
 def test_a_checkpoint_goes_as_soon_as_its_run_is_done(

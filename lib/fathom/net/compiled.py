@@ -17,8 +17,8 @@ LM_PARTS = (0, 1, 2, 5, 6, 7, -1)  # a layer of the model for each part of LmWei
 
 
 def covers(run: Run) -> bool:
-    """Whether the loops can train a run: a residual MLP or a chain, phi straight on both
-    sides of 0, at a constant rate; or a transformer with GELU all of which learns."""
+    """Whether the loops can train a run: a residual MLP or a chain, phi straight on both sides
+    of 0, at a constant rate, without decay; or a transformer with GELU, all of which learns."""
     if run.net.family == "lm":
         return run.net.phi == "gelu" and run.net.train_ends
     straight = run.net.family in ("mlp", "resmlp") and left_slope(run.net.phi) is not None

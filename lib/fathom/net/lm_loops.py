@@ -17,7 +17,7 @@ from fathom.net.parts import ONE, ZERO, normalise, product, unnormalise, update
 
 EMBED, PLACES, QKV, MIX, UP, DOWN, READOUT = range(7)
 HALF, SHARP = np.float32(0.5), np.float32(1 / HEAD)
-LEAST = np.float32(-1e30)  # less than any score, and nothing beside another after exp
+NEVER = np.float32(-1e30)  # exp of it is nothing beside exp(0)
 LOWEST = np.float32(-87.0)  # exp of anything less is hardly a number in single precision
 LOG2_E = np.float32(math.log2(math.e))
 LN_2_FIRST = np.float32(0.693359375)  # ln 2 in two parts, the first so short that a whole number
@@ -68,46 +68,50 @@ def gelu(at: LmRoom, hidden: np.ndarray, slope: np.ndarray) -> None:
 
 
 @njit(cache=True, error_model="numpy")
+def _head(
+    at: LmRoom, layer: int, head: int
+) -> tuple[slice, int, np.ndarray, np.ndarray, np.ndarray]:
+    """Where the rows and the columns of a head of a text are, its queries, keys and values."""
+    qkv, context, width = at.qkv[layer], at.scores.shape[0], at.inner.shape[1]
+    text, column = head * HEAD // width, head * HEAD % width
+    rows = slice(text * context, (text + 1) * context)
+    q, k = qkv[rows, column : column + HEAD], qkv[rows, width + column : width + column + HEAD]
+    return rows, column, q, k, qkv[rows, 2 * width + column : 2 * width + column + HEAD]
+
+
+@njit(cache=True, error_model="numpy")
 def _attend(at: LmRoom, layer: int) -> None:
     """What every head mixes of the values, from queries, keys and values."""
-    qkv, mixed = at.qkv[layer], at.mixed[layer]
-    context, width = at.scores.shape[0], mixed.shape[1]
+    context, top, mass = at.scores.shape[0], at.row[: at.scores.shape[0]], at.sums
     for head in range(at.attention.shape[1]):
-        odds, text, column = at.attention[layer, head], head * HEAD // width, head * HEAD % width
-        rows, ends = slice(text * context, (text + 1) * context), column + HEAD
-        q, k = qkv[rows, column:ends], qkv[rows, width + column : width + ends]
+        rows, column, q, k, v = _head(at, layer, head)
+        odds = at.attention[layer, head]
         product(SHARP, k, False, q, True, ZERO, odds)
-        top, mass = at.row[:context], at.sums
-        top[:] = LEAST
+        top[:], mass[:] = odds[0], ZERO
         for key in range(context):
             for query in range(context):
-                if query < key:  # a token sees none that come after it
-                    odds[key, query] = LEAST
-                top[query] = odds[key, query] if odds[key, query] > top[query] else top[query]
-        mass[:] = ZERO
+                seen = odds[key, query] if query >= key else top[query]
+                top[query] = seen if seen > top[query] else top[query]
         for key in range(context):
-            for query in range(context):
-                odds[key, query] -= top[query]
+            for query in range(context):  # a token sees none that come after it
+                seen = odds[key, query] - top[query]
+                odds[key, query] = seen if query >= key else NEVER
             exponential(odds[key], at.powers, at.doubled)
             for query in range(context):
                 mass[query] += odds[key, query]
         for key in range(context):
             for query in range(context):
                 odds[key, query] /= mass[query]
-        v = qkv[rows, 2 * width + column : 2 * width + ends]
-        product(ONE, odds, True, v, False, ZERO, mixed[rows, column:ends])
+        product(ONE, odds, True, v, False, ZERO, at.mixed[layer][rows, column : column + HEAD])
 
 
 @njit(cache=True, error_model="numpy")
 def _attend_back(at: LmRoom, layer: int) -> None:
     """at.turned = the gradient on queries, keys and values, from at.inner, that on mixtures."""
-    qkv, context, width = at.qkv[layer], at.scores.shape[0], at.inner.shape[1]
+    context, width, scores, sums = at.scores.shape[0], at.inner.shape[1], at.scores, at.sums
     for head in range(at.attention.shape[1]):
-        odds, text, column = at.attention[layer, head], head * HEAD // width, head * HEAD % width
-        rows, ends = slice(text * context, (text + 1) * context), column + HEAD
-        q, k = qkv[rows, column:ends], qkv[rows, width + column : width + ends]
-        v = qkv[rows, 2 * width + column : 2 * width + ends]
-        g, scores, sums = at.inner[rows, column:ends], at.scores, at.sums
+        rows, column, q, k, v = _head(at, layer, head)
+        odds, g = at.attention[layer, head], at.inner[rows, column : column + HEAD]
         first, second, third = column, width + column, 2 * width + column
         product(ONE, odds, False, g, False, ZERO, at.turned[rows, third : third + HEAD])
         product(ONE, v, False, g, True, ZERO, scores)

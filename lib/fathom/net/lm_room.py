@@ -69,13 +69,17 @@ class LmRoom(NamedTuple):
 
 def lm_room(weights: LmWeights, texts: int) -> LmRoom:
     """Room for so many texts at once."""
-    (tokens, width), context, depth = weights.embed.shape, len(weights.places), len(weights.qkv)
+    (context, width), outputs, depth = (
+        weights.places.shape,
+        weights.readout.shape[1],
+        len(weights.qkv),
+    )
     rows, heads = texts * context, texts * (width // HEAD)
 
     def empty(*shape: int) -> np.ndarray:
         return np.zeros(shape, np.float32)
 
-    longest = max(4 * width, tokens, context)
+    longest = max(4 * width, outputs, context)
     powers = np.zeros(longest, np.int32)
     return LmRoom(
         normed=empty(2 * depth + 1, rows, width),
@@ -86,8 +90,8 @@ def lm_room(weights: LmWeights, texts: int) -> LmRoom:
         hidden=empty(depth, rows, 4 * width),
         slope=empty(depth, rows, 4 * width),
         stream=empty(rows, width),
-        outputs=empty(rows, weights.readout.shape[1]),
-        gradients=LmWeights(*(part if part.ndim == 2 else part[0] for part in weights.zeros())),
+        outputs=empty(rows, outputs),
+        gradients=LmWeights(*(empty(*part.shape[-2:]) for part in weights)),
         inner=empty(rows, width),
         spare=empty(rows, width),
         turned=empty(rows, 3 * width),

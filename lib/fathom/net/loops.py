@@ -67,6 +67,7 @@ def _learn(
     plan: Plan, layer: int, step: int,
     weight: np.ndarray, gradient: np.ndarray, first: np.ndarray, second: np.ndarray,
 ) -> None:  # fmt: skip
+    """One update of one layer, in place."""
     rate, eps = plan.rate[layer], plan.eps[layer]
     update(weight, gradient, first, second, plan.adam, step, rate, eps)
 

@@ -1,11 +1,12 @@
 """What compiled loops have in common: the matrix product, layer norm, an update.
 
 No compiled function has leave to regroup or fuse operations: numbers would depend on when and
-where it was compiled. Sums over a row are therefore matrix products.
+where it was compiled. Sums over a row are therefore matrix products, where they are many.
 """
 
 import hashlib
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,18 @@ BETA_1, BETA_2 = 0.9, 0.999
 NORM_EPSILON = np.float32(1e-5)  # as in torch
 LOST = np.float32(np.nan)
 CONFIG: Any = config  # numba writes its settings into it as it is loaded
+COMPILED_FROM = ("parts.py", "loops.py", "lm_loops.py", "room.py", "lm_room.py", "blas.py")
+COMPILED_FROM += ("models/lm.py",)
 
 
 def _cache() -> Path:
-    """Where compiled functions are kept: numba notices a change of a function's own file, not of
-    the files whose functions it calls, so all of them have a part in the folder's name."""
-    here = Path(__file__).parent
-    said = b"".join((here / name).read_bytes() for name in ("parts.py", "loops.py", "lm_loops.py"))
-    folder = hashlib.sha256(said).hexdigest()[:16]
-    return Path(CONFIG.CACHE_DIR or here / "__pycache__") / folder
+    """Where compiled functions are kept. Of what a function calls and is handed, numba notices no
+    change, so all files that decide it have a part in the folder's name. (Where this cannot be
+    written, numba keeps them for the user, and goes by each function's own file.)"""
+    here, said = Path(__file__).parent, hashlib.sha256()
+    for name in COMPILED_FROM:
+        said.update((here / name).read_bytes())
+    return Path(os.environ.get("NUMBA_CACHE_DIR") or here / "__pycache__") / said.hexdigest()[:16]
 
 
 CONFIG.CACHE_DIR = str(_cache())

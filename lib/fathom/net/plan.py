@@ -99,7 +99,7 @@ def _size(run: Run, measure: str, machine: Machine) -> int:
         return 1
     if on(machine.device) == "cuda":
         return 256
-    if measure == "train" and _in_loops(run, measure, machine):
+    if measure == "train" and compiled.covers(run):
         return int(min(32, max(1, FLIGHT // cost(run))))
     if net.width % 16 or rows(run) % 16:
         return 1

@@ -1,4 +1,5 @@
-"""What the compiled loops are handed: a plan, weights, and room for one batch."""
+"""What the compiled loops of residual MLPs and chains are handed: a plan, weights, and room for
+one batch."""
 
 from typing import NamedTuple
 

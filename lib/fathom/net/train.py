@@ -1,8 +1,8 @@
 """Training: runs of one shape in, their curves out, each run with bits of its own.
 
 A family that is trained often has compiled loops (compiled.py), one run after the other;
-everything else is a stack under autograd (eager.py). Which of the two follows from the
-run alone.
+everything else is a stack under autograd (eager.py), and on a card all is. Which of the two
+follows from the run and the device alone.
 """
 
 import math
