@@ -118,9 +118,9 @@ MUTATIONS = [
         "gradients begin at 0", LM_LOOPS, "g.embed[:], g.places[:] = ZERO, ZERO", "pass", "lm_loops"
     ),
     Mutation("and so the stream's", LM_LOOPS, "    down[:] = ZERO", "    pass", "lm_loops"),
-    Mutation("the count of steps", LM_LOOPS, "start + step, shares", "step, shares", "checkpoints"),
+    Mutation("the count of steps", LM_LOOPS, "start + step, shares", "step, shares", "lm_loops"),
     Mutation(
-        "the share of its step", COMPILED, "range(start, end)", "range(end - start)", "checkpoints"
+        "the share of its step", COMPILED, "range(start, end)", "range(end - start)", "lm_loops"
     ),
     Mutation("the share of a step", COMPILED, "schedule(self.optim, step)", "1.0", "lm_loops"),
     Mutation("which layer is which", COMPILED, "2, 5, 6, 7", "2, 6, 5, 7", "lm_loops"),

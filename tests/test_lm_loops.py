@@ -105,6 +105,14 @@ def test_a_token_changes_no_output_before_it_and_each_one_from_it_on(make_runs: 
     assert changed[:, 20:].all()
 
 
+def test_a_training_in_pieces_is_the_training(make_runs: MakeRuns) -> None:
+    runs = odd(make_runs, kind="adam", steps=6, schedule="cosine", warmup=2)
+    whole, pieces = (compiled.LmSession(stack(runs), 0) for _ in range(2))
+    losses = np.concatenate([pieces.learn(0, 3), pieces.learn(3, 6)], axis=1)
+    assert np.array_equal(losses, whole.learn(0, 6))
+    assert np.array_equal(pieces.held_out(), whole.held_out())
+
+
 def test_weights_go_into_the_loops_and_back_as_they_were(make_runs: MakeRuns) -> None:
     nets, other = stack(odd(make_runs, seed=[1, 2])), stack(odd(make_runs, seed=[3, 2]))
     compiled.session(nets, 0).leave(other)
