@@ -14,8 +14,8 @@ from typing import Any
 import jax  # pyright: ignore[reportMissingImports]
 import jax.numpy as jnp  # pyright: ignore[reportMissingImports]
 import numpy as np
-from fathom.net.data import task
-from fathom.net.stack import stack
+from fathom.networks.stack import stack
+from fathom.networks.tasks import task
 from fathom.spec import Net, Run
 
 PHI = {"relu": jax.nn.relu, "tanh": jnp.tanh}

@@ -7,7 +7,7 @@ family, and needs nothing of Fathom but the description of a run and the data.
 from itertools import pairwise
 
 import torch
-from fathom.net.data import CONTEXT, task
+from fathom.networks.tasks import CONTEXT, task
 from fathom.spec import Net, Run
 from torch import Tensor, nn
 

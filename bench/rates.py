@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from fathom.net.data import CONTEXT, task
-from fathom.net.models import build
-from fathom.net.parts import product
+from fathom.networks.families import build
+from fathom.networks.tasks import CONTEXT, task
 from fathom.spec import Run
+from fathom.training.kernels.operations import product
 
 SIZE = 2048
 
@@ -25,7 +25,7 @@ def operations(run: Run) -> int:
 
 
 def openblas() -> float:
-    """Operations a second of a large product by the library of the compiled loops."""
+    """Operations a second of a large product by the library of the compiled kernels."""
     a, out = np.ones((SIZE, SIZE), np.float32), np.empty((SIZE, SIZE), np.float32)
     one, zero = np.float32(1), np.float32(0)
     return _rate(lambda: product(one, a, False, a, False, zero, out))

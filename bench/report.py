@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from fathom.net.blas import kernels
+from fathom.training.kernels.blas import kernels
 
 LOOP = {32: 5.0, 64: 3.0, 128: 2.0, 256: 1.4}  # aims: times faster than the loop, by width
 OTHER = 1.5  # of any other family, at laptop sizes

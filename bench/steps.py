@@ -17,11 +17,11 @@ import pandas as pd
 import rates
 import torch
 import tqdm
-from fathom.net.blas import kernels
-from fathom.net.plan import stacked
-from fathom.net.stack import stack
-from fathom.net.train import train
+from fathom.networks.stack import stack
 from fathom.spec import Base, Net, Optim, Run
+from fathom.sweeps.plan import stacked
+from fathom.training.kernels.blas import kernels
+from fathom.training.train import train
 
 Peer = Callable[[list[Run], int], Sequence[Sequence[float]]]
 SIDE_BY_SIDE = 16  # runs that are trained together where a peer can do that

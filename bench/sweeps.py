@@ -21,9 +21,9 @@ import psutil
 import torch
 import tqdm
 from fathom import store
-from fathom.net.blas import kernels
-from fathom.net.sweep import sweep
 from fathom.spec import Machine, Run, grid
+from fathom.sweeps.sweep import sweep
+from fathom.training.kernels.blas import kernels
 
 ENTRY = "tp6_resmlp"
 CORES = 2

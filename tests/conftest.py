@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 import torch
 from fathom import store
-from fathom.net.train import Curves
 from fathom.spec import Base, Net, Optim, Run, grid
+from fathom.training.train import Curves
 
 MakeRuns = Callable[..., list[Run]]
-# one net for each way of training: compiled loops, and a stack under autograd
+# one net for each way of training: compiled kernels, and a stack under autograd
 BOTH: list[dict[str, Any]] = [{"phi": "relu", "center": True}, {"phi": "tanh"}]
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import MakeRuns
-from fathom.net.blas import kernels
-from fathom.net.loops import product
-from fathom.net.train import train
+from fathom.training.kernels.blas import kernels
+from fathom.training.kernels.residual import product
+from fathom.training.train import train
 
 
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (17, 3, 5), (2, 33, 64), (65, 129, 1), (16, 64, 48)])
@@ -42,8 +42,8 @@ def test_a_product_is_that_of_numpy(
 PRODUCTS = """
 import hashlib
 import numpy as np
-from fathom.net.blas import kernels
-from fathom.net.loops import product
+from fathom.training.kernels.blas import kernels
+from fathom.training.kernels.residual import product
 rng = np.random.default_rng(0)
 a, b = (rng.standard_normal((1000, 1000), dtype=np.float32) for _ in range(2))
 ours = np.empty_like(a)
@@ -79,7 +79,7 @@ def test_torchs_threads_move_no_bit_of_a_training(make_runs: MakeRuns) -> None:
 
 TRAINED = """
 import hashlib
-from fathom.net.train import train
+from fathom.training.train import train
 from fathom.spec import grid
 net = {"family": "resmlp", "width": 33, "depth": 3, "block_depth": 2}
 net |= {"order": ["pre", "post"], "center": [False, True], "norm": ["none", "layer"]}

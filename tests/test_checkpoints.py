@@ -11,8 +11,8 @@ import pytest
 import torch
 from conftest import BOTH, MakeRuns, same
 from fathom import store
-from fathom.net.train import Checkpoint, cost, train
 from fathom.spec import Run
+from fathom.training.train import Checkpoint, cost, train
 
 
 class Memory:
@@ -43,8 +43,8 @@ class Cut:
 
 @pytest.fixture
 def saved_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fathom.net.train.PIECE", 0.0)
-    monkeypatch.setattr("fathom.net.train.SAVED", 0.0)
+    monkeypatch.setattr("fathom.training.train.PIECE", 0.0)
+    monkeypatch.setattr("fathom.training.train.SAVED", 0.0)
 
 
 TEXT: dict[str, Any] = {"family": "lm", "phi": "gelu", "task": "text", "schedule": "cosine"}
@@ -76,8 +76,8 @@ def test_pieces_and_checkpoints_come_after_so_many_operations_and_change_no_bit(
 ) -> None:
     run, memory = make_runs(**net, kind="adam", steps=20), Memory()
     whole, step = train(run), cost(run[0]) / 20
-    monkeypatch.setattr("fathom.net.train.PIECE", 3.5 * step)
-    monkeypatch.setattr("fathom.net.train.SAVED", 5 * step)
+    monkeypatch.setattr("fathom.training.train.PIECE", 3.5 * step)
+    monkeypatch.setattr("fathom.training.train.SAVED", 5 * step)
     assert same(train(run, checkpoint=memory), whole)
     assert [one["curve"].shape[1] for one in memory.saved] == [6, 12, 18]
 

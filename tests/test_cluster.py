@@ -13,9 +13,9 @@ import psutil
 import pytest
 from conftest import MakeRuns
 from fathom import store
-from fathom.net import plan, workers
-from fathom.net.sweep import Row, sweep
 from fathom.spec import Machine, Refused, Run
+from fathom.sweeps import plan, workers
+from fathom.sweeps.sweep import Row, sweep
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fathom import draw, law
-from fathom.draw.figures import Paper
+from fathom.draw.transfer import Paper
 from matplotlib import rcParams
 from matplotlib.figure import Figure
 

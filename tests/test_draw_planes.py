@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fathom import draw
-from fathom.draw.powers import PHASES
+from fathom.draw.lines import PHASES
 from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure

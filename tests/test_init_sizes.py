@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import MakeRuns
-from fathom.net import scales
-from fathom.net.stack import stack
+from fathom.measurement import coordinates
+from fathom.measurement.observe import observe, rms
+from fathom.networks.stack import stack
 from fathom.phi import phi, slope_kernel
 from fathom.spec import Run
 
@@ -22,8 +23,8 @@ def stream_rms(runs: list[Run]) -> float:
     """The size of the last layer over that of the first, averaged over seeds."""
     x = torch.ones(len(runs), 1, 1)
     with torch.no_grad():
-        stream = scales.seen(stack(runs), x).stream
-    return float((scales.rms(stream[-1]) / scales.rms(stream[0])).mean())
+        stream = observe(stack(runs), x).stream
+    return float((rms(stream[-1]) / rms(stream[0])).mean())
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_neighbouring_gradients_are_as_alike_as_given(
 ) -> None:
     seeds = list(range(1, 5))
     runs = make_runs(**LARGE, phi=name, center=True, depth=16, log2_lr=-20, seed=seeds)
-    found = np.mean([row["decorrelation"] for row in scales.coordinates(runs)])
+    found = np.mean([row["decorrelation"] for row in coordinates(runs)])
     assert found == pytest.approx(given, abs=0.06)
 
 
@@ -69,7 +70,7 @@ def test_tanh_is_less_diverse_than_abs_and_than_relu(make_runs: MakeRuns) -> Non
     alike = {}
     for name in ("abs", "relu", "tanh"):
         runs = make_runs(**LARGE, phi=name, center=True, depth=16, log2_lr=-20, seed=[1, 2])
-        alike[name] = np.mean([row["decorrelation"] for row in scales.coordinates(runs)])
+        alike[name] = np.mean([row["decorrelation"] for row in coordinates(runs)])
     assert alike["abs"] < 0.1 < alike["relu"] < 0.6 < alike["tanh"]
 
 

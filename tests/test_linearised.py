@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import MakeRuns
-from fathom.net.linearity import linearisation
-from fathom.net.stack import rate, stack, trained
-from fathom.net.train import train
+from fathom.measurement.linearity import linearisation
+from fathom.networks.stack import rate, stack, trained
 from fathom.phi import Array
 from fathom.spec import Refused
+from fathom.training.train import train
 
 ADAM: dict[str, Any] = {"kind": "adam", "log2_lr": -7, "steps": 12, "block_depth": 2}
 SHARES = ("weight_share", "block_share", "remainder", "remainder_median")

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 from conftest import MakeRuns, same
-from fathom.net import data
-from fathom.net.data import CONTEXT, HELD_OUT, task
-from fathom.net.stack import rate, schedule, shrinkage, stack
-from fathom.net.train import Curves, train
+from fathom.networks import tasks
+from fathom.networks.stack import rate, schedule, shrinkage, stack
+from fathom.networks.tasks import CONTEXT, HELD_OUT, task
 from fathom.spec import Refused, Run
+from fathom.training.train import Curves, train
 from torch import Tensor
 
 SIZE: dict[str, Any] = {"family": "lm", "phi": "gelu", "width": 32, "base_width": 16, "depth": 3}
@@ -36,13 +36,13 @@ def test_the_text_is_long_enough_and_each_targets_is_the_next_byte() -> None:
 
 
 def test_the_text_is_read_in_the_same_way_every_time() -> None:
-    assert torch.equal(data._text().x[-HELD_OUT:], task("text").x[-HELD_OUT:])
+    assert torch.equal(tasks._text().x[-HELD_OUT:], task("text").x[-HELD_OUT:])
 
 
 def test_another_scipy_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "docstrings", lambda: "Other words.")
+    monkeypatch.setattr(tasks, "docstrings", lambda: "Other words.")
     with pytest.raises(Refused, match=r"task text: .* pip install -r requirements.lock$"):
-        data._text()
+        tasks._text()
 
 
 @torch.no_grad()
@@ -106,7 +106,7 @@ def test_streams_keep_their_size_in_depth_where_branches_are_damped_and_only_the
     assert grown["completep"] < 1
 
 
-@pytest.mark.parametrize("phi", ["gelu", "relu"])  # in compiled loops, and under autograd
+@pytest.mark.parametrize("phi", ["gelu", "relu"])  # in compiled kernels, and under autograd
 def test_a_language_model_alone_has_the_bits_it_has_in_company(
     make_runs: MakeRuns, phi: str
 ) -> None:

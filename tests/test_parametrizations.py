@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from fathom.net.scaling import PARAMETRIZATIONS, parametrization
+from fathom.networks.parametrization import PARAMETRIZATIONS, parametrization
 from fathom.spec import RULES
 
 Exponents = tuple[float, float]
@@ -11,7 +11,7 @@ Row = tuple[Exponents, Exponents, Exponents, Exponents, Exponents]
 NONE = (0.0, 0.0)
 
 # Powers of (width, depth) of: multiplier, init's standard deviation, SGD rate, Adam rate,
-# Adam epsilon; typed in again from the papers, not from scaling.py.
+# Adam epsilon; typed in again from the papers, not from parametrization.py.
 # Tensor Programs VI, Table 2: U has variance 1, W 1/n, V 1/n^2; gradients 1/n, 1/n, 1.
 INPUT: Row = (NONE, NONE, (1, 0), NONE, (-1, 0))
 READOUT: Row = (NONE, (-1, 0), (-1, 0), (-1, 0), NONE)

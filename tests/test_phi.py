@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from fathom.net.layers import nonlinearity
+from fathom.networks.layers import nonlinearity
 from fathom.phi import PHI, coherence, kappa, phi
 
 Z = np.array([-3.0, -1.2, -0.4, -0.1, 0.1, 0.3, 1.1, 2.7])

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from conftest import MakeRuns
 from fathom import store
-from fathom.net import sweep as engine
-from fathom.net.plan import PROCESS, crew, estimate, forecast, memory, stacked
-from fathom.net.stack import course, shape
-from fathom.net.sweep import sweep
-from fathom.net.train import SAVED, cost
+from fathom.networks.stack import shape, truncated
 from fathom.spec import Machine, Refused, Run
+from fathom.sweeps import sweep as engine
+from fathom.sweeps.plan import PROCESS, estimate, forecast, memory, stacked, workers_allowed
+from fathom.sweeps.sweep import sweep
+from fathom.training.train import SAVED, cost
 
 PLENTY = Machine(workers=1, memory_gib=1000, device="cpu")
 
@@ -83,13 +83,13 @@ def test_a_stack_is_counted_in_networks_however_often_each_is_looked_at(
         one, three = (memory(runs[2 - more : 3], measure) for more in (0, 2))
         assert (three > one) == looks  # a layer's size is kept, not the network
         stacks = stacked(runs, measure, PLENTY)
-        networks = [{course(run).key for run in one} for one in stacks]
+        networks = [{truncated(run).key for run in one} for one in stacks]
         assert [len(one) for one in networks] == [4] * 7 + [1]
         assert len(set().union(*networks)) == 29
     gib = PROCESS + 2.5 * memory(runs[:3], "diversity") / 2**30
     few = stacked(runs, "diversity", Machine(workers=1, memory_gib=gib, device="cpu"))
     assert "stacks of 2 instead of 4" in capsys.readouterr().err
-    assert max(len({course(run).key for run in one}) for one in few) == 2
+    assert max(len({truncated(run).key for run in one}) for one in few) == 2
 
 
 def test_the_same_runs_are_cut_into_the_same_stacks(mixed: list[Run]) -> None:
@@ -149,7 +149,7 @@ def test_as_many_workers_hold_a_run_as_memory_allows(make_runs: MakeRuns) -> Non
         gib = room_for(1, runs, workers).memory_gib
         for asked in (workers, workers + 3):
             machine = Machine(workers=asked, memory_gib=gib, device="cpu")
-            assert crew(runs, "train", machine) == workers
+            assert workers_allowed(runs, "train", machine) == workers
 
 
 def test_a_run_that_does_not_fit_is_refused_before_anything_is_trained(
@@ -180,7 +180,8 @@ def test_memory_grows_with_what_is_held(make_runs: MakeRuns, phi: str, measure: 
 
 GROWTH = """
 import json, os, resource, sys, torch
-from fathom.net import plan, train
+from fathom.sweeps import plan
+from fathom.training import train
 from fathom.spec import grid
 
 def peak():
@@ -232,7 +233,7 @@ def test_the_memory_of_a_stack_is_not_below_what_it_takes_and_not_thrice_that(
 def test_an_estimate_has_a_row_per_size_and_sums_its_runs(
     make_runs: MakeRuns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fathom.net.plan._seconds", lambda runs, measure: 1 + len(runs))
+    monkeypatch.setattr("fathom.sweeps.plan._seconds", lambda runs, measure: 1 + len(runs))
     runs = make_runs(depth=[1, 2], rules=["mup", "sp"], log2_lr=[-6, -5, -4], seed=[1, 2])
     runs += make_runs(depth=2, phi="tanh", seed=[1, 2, 3])
     found = estimate(runs, machine=PLENTY)

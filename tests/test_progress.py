@@ -7,11 +7,12 @@ import pytest
 import torch
 from conftest import MakeRuns
 from fathom import store
-from fathom.net import compiled, plan
-from fathom.net import sweep as engine
-from fathom.net.sweep import reusable, sweep, work
-from fathom.net.train import Checkpoint
 from fathom.spec import Machine, Refused, Run
+from fathom.sweeps import plan
+from fathom.sweeps import sweep as engine
+from fathom.sweeps.sweep import reusable, sweep, work
+from fathom.training import compiled
+from fathom.training.train import Checkpoint
 
 
 @pytest.fixture
@@ -151,9 +152,13 @@ def test_a_checkpoint_goes_as_soon_as_its_run_is_done(
     make_runs: MakeRuns, tmp_path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store, "ROOT", tmp_path)
-    for place in ("fathom.net.train.SAVED", "fathom.net.plan.SAVED", "fathom.net.sweep.SAVED"):
+    for place in (
+        "fathom.training.train.SAVED",
+        "fathom.sweeps.plan.SAVED",
+        "fathom.sweeps.sweep.SAVED",
+    ):
         monkeypatch.setattr(place, 0.0)
-    monkeypatch.setattr("fathom.net.train.PIECE", 0.0)
+    monkeypatch.setattr("fathom.training.train.PIECE", 0.0)
     runs, journal = make_runs(seed=[1, 2, 3]), store.Journal("sweep/large")
     left: list[int] = []
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import MakeRuns
-from fathom.net import eager
-from fathom.net.stack import stack
+from fathom.networks.stack import stack
 from fathom.spec import Run
+from fathom.training import autograd
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -71,8 +71,8 @@ CASES = [
 ]
 
 
-def session(runs: list[Run], device: str) -> eager.Session:
-    return eager.Session(stack(runs), device)
+def session(runs: list[Run], device: str) -> autograd.Session:
+    return autograd.Session(stack(runs), device)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -100,15 +100,15 @@ def test_what_is_no_tensor_is_not_seen_by_a_replay(
     make_runs: MakeRuns, card: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = make_runs(**CASES[-2], steps=8, log2_lr=-4)
-    expected, honest = session(runs, "cpu").learn(0, 8), eager.Session._step
+    expected, honest = session(runs, "cpu").learn(0, 8), autograd.Session._step
 
-    def blind(self: eager.Session) -> None:
+    def blind(self: autograd.Session) -> None:
         kept = self.share
         self.share = torch.full_like(kept, float(kept.numpy()))
         honest(self)
         self.share = kept
 
-    monkeypatch.setattr(eager.Session, "_step", blind)
+    monkeypatch.setattr(autograd.Session, "_step", blind)
     assert not np.array_equal(session(runs, "cuda").learn(0, 8), expected)
 
 

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import MakeRuns
-from fathom.net import compiled
-from fathom.net.data import HELD_OUT, task
-from fathom.net.scaling import PARAMETRIZATIONS, Parametrization, Power, Rule
-from fathom.net.stack import stack
-from fathom.net.train import train
+from fathom.networks.parametrization import PARAMETRIZATIONS, Parametrization, Power, Rule
+from fathom.networks.stack import stack
+from fathom.networks.tasks import HELD_OUT, task
 from fathom.phi import Array
 from fathom.spec import RULES, Run
+from fathom.training import compiled
+from fathom.training.train import train
 from torch import Tensor
 
 
@@ -72,7 +72,7 @@ def test_the_optimizers_are_those_of_torch_with_a_rate_for_every_role(
     log2_lr: int,
     factors: tuple[float, ...],
 ) -> None:
-    monkeypatch.setattr("fathom.net.stack.EPSILON", 1e-3)
+    monkeypatch.setattr("fathom.networks.stack.EPSILON", 1e-3)
     chain = {"family": "mlp", "rules": "mup", "depth": 3, "width": 32, "base_width": 16, "steps": 5}
     run = make_runs(**chain, kind=kind, log2_lr=log2_lr)[0]
     groups: list[dict[str, Any]] = [{"lr": 2.0**log2_lr * factor} for factor in factors]
@@ -109,7 +109,7 @@ def three_losses(make_runs: MakeRuns, kind: str, **changes: object) -> Array:
 @pytest.fixture
 def large_epsilon(monkeypatch: pytest.MonkeyPatch) -> None:
     # at its usual size epsilon is negligible, and a wrong power of it would go unseen
-    monkeypatch.setattr("fathom.net.stack.EPSILON", 1e-2)
+    monkeypatch.setattr("fathom.networks.stack.EPSILON", 1e-2)
 
 
 @pytest.mark.usefixtures("large_epsilon")

@@ -3,12 +3,13 @@ from typing import Any
 
 import pytest
 from conftest import MakeRuns
-from fathom import law, phi, spec
-from fathom.net import data, probe, train
-from fathom.net.models import FAMILIES
-from fathom.net.scaling import PARAMETRIZATIONS, parametrization
-from fathom.net.sweep import sweep
+from fathom import law, measurement, phi, spec
+from fathom.networks import tasks
+from fathom.networks.families import FAMILIES
+from fathom.networks.parametrization import PARAMETRIZATIONS, parametrization
 from fathom.spec import Law, Net, Part, Probe, Refused, Run, grid, settings
+from fathom.sweeps.sweep import sweep
+from fathom.training import train
 from pydantic import create_model
 
 PLACE = "params.yaml sweep.some"
@@ -241,7 +242,7 @@ def test_the_words_of_spec_are_those_of_the_registries(make_runs: MakeRuns) -> N
     losses = train.summary(train.train(make_runs()))[0]
     assert tuple(losses) == spec.MEASURED["train"]
     for measure in spec.MEASURES:
-        found = probe.measured(make_runs(depth=32), measure)[0]
+        found = measurement.measured(make_runs(depth=32), measure)[0]
         assert tuple(found) == spec.MEASURED[measure]
 
 
@@ -251,9 +252,9 @@ def test_every_allowed_word_leads_somewhere(make_runs: MakeRuns) -> None:
     for task in spec.TASKS:
         family = "lm" if task == "text" else "resmlp"
         for run in make_runs(task=task, family=family, kind=["sgd", "adam"], batch=4):
-            assert data.task(run.task) and train.numerics(run)
+            assert tasks.task(run.task) and train.numerics(run)
     for measure in spec.MEASURES:
-        assert probe.one_step(make_runs(), measure)
+        assert measurement.one_step(make_runs(), measure)
 
 
 @pytest.mark.parametrize(

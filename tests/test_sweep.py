@@ -10,11 +10,11 @@ import pytest
 import torch
 from conftest import MakeRuns
 from fathom import store
-from fathom.net import plan, workers
-from fathom.net import sweep as engine
-from fathom.net.sweep import Row, sweep
-from fathom.net.train import NUMERICS
 from fathom.spec import COLUMNS, MEASURED, Machine, Refused, Run, grid
+from fathom.sweeps import plan, workers
+from fathom.sweeps import sweep as engine
+from fathom.sweeps.sweep import Row, sweep
+from fathom.training.train import NUMERICS
 from ruamel.yaml import YAML
 
 

@@ -7,10 +7,10 @@ from collections import defaultdict
 import numpy as np
 import pytest
 from fathom import store
-from fathom.door import checked, trained
-from fathom.net.sweep import cost, version, work
+from fathom.commands import checked, trained
 from fathom.spec import Run
 from fathom.store import ROOT
+from fathom.sweeps.sweep import cost, version, work
 
 ROWS = 4
 DEAR = 3e11

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import BOTH, MakeRuns, same
-from fathom.net import compiled
-from fathom.net.blas import kernels
-from fathom.net.stack import stack
-from fathom.net.train import NUMERICS, Curves, learned, numerics, summary, train
+from fathom.networks.stack import stack
 from fathom.spec import TASKS
+from fathom.training import compiled
+from fathom.training.kernels.blas import kernels
+from fathom.training.train import NUMERICS, Curves, learned, numerics, summary, train
 
 # Twelve steps, well below the best rate: loss_mean on every task of the family but gaussian,
 # and a digest of all bits, which binds processors of the one type MADE_ON. When these move, bump
@@ -46,7 +46,7 @@ GOLDEN: dict[str, tuple[list[float], str]] = {
     "lm sgd": ([5.043564], "ea286459fc7b"),
     "lm adam": ([4.831963], "0aaa8c85586f"),
 }
-# One family at least for each way of training: in compiled loops, and under autograd.
+# One family at least for each way of training: in compiled kernels, and under autograd.
 COMPILED: list[dict[str, Any]] = [
     {"family": "mlp", "phi": "abs"},
     {"phi": "relu", "center": True, "gain": [0.5, 1.0]},

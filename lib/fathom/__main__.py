@@ -47,12 +47,12 @@ def main() -> int:
     # jsonschema, which nbformat imports, would build this one's grammar at import: two seconds of
     # every command, for a check of addresses that no notebook has
     sys.modules.setdefault("rfc3987_syntax", None)  # pyright: ignore[reportArgumentType]
-    from fathom import door  # takes seconds all the same
+    from fathom import commands  # takes seconds all the same
 
     if signal.getsignal(signal.SIGINT) is _leave:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        return door.answer(words)
+        return commands.answer(words)
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)
         return 130

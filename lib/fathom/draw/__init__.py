@@ -5,11 +5,11 @@ style, parametrization a panel, nonlinearity one of a few colours. Theory is bla
 dashed. Bands and bars come from `law`. Sizes are final: inches on paper, points of type.
 """
 
-from fathom.draw.figures import Paper, effective_depth, losses, transfer
 from fathom.draw.kinks import kinks
+from fathom.draw.lines import Look, Panel, panels, power_lines
 from fathom.draw.planes import Maps, heat_maps, phase_plane, phases
-from fathom.draw.powers import Look, Panel, panels, power_lines
 from fathom.draw.style import Picture, depth_colour, in_words, picture
+from fathom.draw.transfer import Paper, effective_depth, losses, transfer
 
 __all__ = [
     "Look",

@@ -13,8 +13,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from fathom.draw.lines import PHASES, Panel, power_lines
 from fathom.draw.panels import THIN, UNSURE
-from fathom.draw.powers import PHASES, Panel, power_lines
 from fathom.draw.style import PAGE, powers_of_two, styled
 
 MARKERS = {

@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from fathom.law.convergence import beside, bias, changes, departures
+from fathom.law.curves import above, distances, each, guides, phases, sizes, tuned
 from fathom.law.formula import (
     PREDICTIONS,
     chain_constant,
@@ -17,7 +19,6 @@ from fathom.law.formula import (
     formula_exponent,
 )
 from fathom.law.interval import Interval, interval, together, where
-from fathom.law.limits import beside, bias, changes, departures
 from fathom.law.measures import (
     MEASURES,
     UNUSABLE,
@@ -40,7 +41,6 @@ from fathom.law.optima import (
     transfer,
     viable,
 )
-from fathom.law.powers import above, distances, each, guides, phases, sizes, tuned
 
 DERIVED: dict[str, Callable[..., pd.DataFrame]] = {
     "optima": optima,

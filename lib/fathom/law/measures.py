@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fathom.law.convergence import approach, bias, convergence, share_below
 from fathom.law.formula import finite_depth
 from fathom.law.interval import Interval, interval, where
-from fathom.law.limits import approach, bias, convergence, share_below
 
 UNUSABLE = ("edge", "lost", "failed")
 

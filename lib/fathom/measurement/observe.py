@@ -1,0 +1,57 @@
+"""What every measurement begins with: one forward pass looked at layer by layer."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+from fathom.networks.stack import Stack, truncated
+from fathom.networks.tasks import task
+from fathom.spec import Run
+
+EXAMPLES = 64
+BY_STEPS = ("diversity", "layer_sizes")  # look at one training at several of its steps
+
+
+class ForwardPass(NamedTuple):
+    """One forward pass: outputs, the stream after the stem and after every block, and every
+    layer's input and output."""
+
+    outputs: Tensor
+    stream: list[Tensor]
+    layers: dict[int, tuple[Tensor, Tensor]]
+
+
+def observe(nets: Stack, x: Tensor) -> ForwardPass:
+    """What the networks of a stack do with inputs of shape (runs, examples, inputs)."""
+    layers: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def watch(i: int, h: Tensor) -> Tensor:
+        out = nets.apply(i, h)
+        layers[i] = (h, out)
+        return out
+
+    outputs, units = nets.model.forward(watch, nets.branch, x)
+    return ForwardPass(outputs, [layers[0][1], *units], layers)
+
+
+def examples(runs: Sequence[Run]) -> tuple[Tensor, Tensor]:
+    """64 examples that no run trains on, and their targets, once for every run."""
+    about = task(runs[0].task)
+    rows = slice(len(about.x) - about.held_out, len(about.x) - about.held_out + EXAMPLES)
+    x, y = about.x[rows], about.y[rows]
+    return x.expand(len(runs), *x.shape), y.expand(len(runs), *y.shape)
+
+
+def trainings(runs: Sequence[Run]) -> tuple[list[Run], list[int], list[int]]:
+    """Runs that differ in how long they train, as fewer: each network once, trained for as
+    long as any; all the numbers of steps; and for every run which of the networks is its own."""
+    stops = sorted({run.optim.steps for run in runs})
+    networks = {truncated(run).key: truncated(run, stops[-1]) for run in runs}
+    places = {name: i for i, name in enumerate(networks)}
+    return list(networks.values()), stops, [places[truncated(run).key] for run in runs]
+
+
+def rms(part: Tensor) -> Tensor:
+    """Root mean square over examples and width, one number per run."""
+    return part.double().square().mean((1, 2)).sqrt()

@@ -1,0 +1,92 @@
+"""One step: the effective-depth law's own quantity, the mean squared change of the units
+per squared rate, to first order, after one SGD step from initialisation.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from fathom.networks.stack import Stack, column, losses, rule, stack, trained
+from fathom.networks.tasks import gaussian, task
+from fathom.spec import Run
+
+
+def one_step(runs: Sequence[Run], measure: str = "one_step") -> list[dict[str, float]]:
+    """The movement of the units in one SGD step at rate 2^log2_lr, to first order in it.
+
+    For measure one_step the whole batch makes the step; for one_sample_step every example
+    makes a step of its own and the squares are averaged. Per run: update_mean (the mean
+    over units of the mean squared change, the arithmetic-mean criterion), update_last,
+    update_max, update_relative (each change over the unit's own mean square).
+    Source: arXiv 2602.07494, Eq. 9; arXiv 2305.07810.
+
+    A weight's update is a sum of outer products delta h^T over examples, so what it does
+    to its own layer's output needs only the Gram matrix of h: no weight gradient is formed.
+    """
+    nets, (x, y) = stack(runs), _batch(runs)
+    alone = measure == "one_sample_step"
+    inputs: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def watched(i: int, h: Tensor) -> Tensor:
+        out = nets.apply(i, h)
+        inputs[i] = (h.detach(), torch.zeros_like(out, requires_grad=True))
+        return out + inputs[i][1]
+
+    outputs, _ = nets.model.forward(watched, nets.branch, x)
+    loss = losses(outputs, y).sum() * (x.shape[1] if alone else 1)
+    deltas = torch.autograd.grad(loss, [nudge for _, nudge in inputs.values()])
+    moves: dict[int, Tensor] = {}
+    for (i, (h, _)), delta in zip(inputs.items(), deltas, strict=True):
+        layer = nets.model.layers[i]
+        if i not in trained(runs[0].net, nets.model):
+            continue
+        gram = torch.bmm(h, h.transpose(1, 2))
+        gram = gram * torch.eye(gram.shape[1]) if alone else gram
+        rates = column([2.0**run.optim.log2_lr * rule(run, layer.role).sgd.at(run) for run in runs])
+        moves[i] = -rates * nets.mults[i] ** 2 * torch.bmm(gram, delta)
+    return _updates(nets, x, moves)
+
+
+@torch.no_grad()
+def _updates(nets: Stack, x: Tensor, moves: dict[int, Tensor]) -> list[dict[str, float]]:
+    """Push the layers' own moves through the network in forward mode, and take squares."""
+    with forward_ad.dual_level():
+
+        def moved(i: int, h: Tensor) -> Tensor:
+            out = nets.apply(i, h)
+            if i not in moves:
+                return out
+            return out + forward_ad.make_dual(torch.zeros_like(moves[i]), moves[i])
+
+        _, units = nets.model.forward(moved, nets.branch, x)
+        pairs = [forward_ad.unpack_dual(unit) for unit in units]
+        size = torch.stack([_mean_square(pair.primal, len(nets.runs)) for pair in pairs])
+        change = torch.stack([_mean_square(pair.tangent, len(nets.runs)) for pair in pairs])
+    found = {
+        "update_mean": change.mean(0),
+        "update_last": change[-1],
+        "update_max": change.amax(0),
+        "update_relative": (change / size).mean(0),
+    }
+    return [{name: float(value[i]) for name, value in found.items()} for i in range(len(nets.runs))]
+
+
+def _mean_square(unit: Tensor | None, runs: int) -> Tensor:
+    """Mean over batch and width, one number per run; a unit that nothing moved has no tangent."""
+    return torch.zeros(runs).double() if unit is None else unit.square().mean((1, 2)).double()
+
+
+def _batch(runs: Sequence[Run]) -> tuple[Tensor, Tensor]:
+    """The first batch of every run: inputs (runs, batch, inputs) and their targets."""
+    first, pairs = runs[0], {}
+    for seed in {run.seed for run in runs}:
+        if first.task == "gaussian":
+            pairs[seed] = gaussian(seed, first.optim.batch, first.net.width)
+        else:
+            about = task(first.task)
+            index = about.batches(seed, first.optim.batch, 1)[0]
+            pairs[seed] = (about.x[index], about.y[index])
+    x, y = zip(*(pairs[run.seed] for run in runs), strict=True)
+    return torch.stack(x), torch.stack(y)

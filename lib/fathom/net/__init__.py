@@ -1,1 +1,0 @@
-"""Finite networks: parametrizations, models, tasks, training, measurements, sweeps."""

@@ -1,0 +1,1 @@
+"""What is trained: parametrizations, layers, families, tasks, and stacks of networks."""

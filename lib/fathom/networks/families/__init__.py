@@ -1,0 +1,15 @@
+"""Architectures: one file per family, each a builder (net, inputs, outputs) -> Model."""
+
+from fathom.networks.families.linearised import linearised
+from fathom.networks.families.lm import lm
+from fathom.networks.families.mlp import mlp
+from fathom.networks.families.resmlp import resmlp
+from fathom.networks.layers import Model
+from fathom.spec import Net
+
+FAMILIES = {"mlp": mlp, "resmlp": resmlp, "linearised": linearised, "lm": lm}
+
+
+def build(net: Net, inputs: int | None, outputs: int) -> Model:
+    """The model of a net; `inputs` None means as many inputs as the net is wide."""
+    return FAMILIES[net.family](net, inputs, outputs)

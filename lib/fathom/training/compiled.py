@@ -1,0 +1,172 @@
+"""Training in compiled kernels: one run of a family that is trained often."""
+
+import math
+
+import numpy as np
+import torch
+
+from fathom.networks.stack import Stack, epsilon, rate, schedule, shrinkage
+from fathom.networks.tasks import task
+from fathom.phi import Array, left_slope
+from fathom.spec import Run
+from fathom.training.kernels import blas, residual, transformer
+from fathom.training.kernels.residual_buffers import Network, Weights, buffers
+from fathom.training.kernels.transformer_buffers import LmNetwork, LmWeights, lm_buffers
+
+LM_PARTS = (0, 1, 2, 5, 6, 7, -1)  # a layer of the model for each part of LmWeights
+
+
+def covers(run: Run) -> bool:
+    """Whether the loops can train a run: a residual MLP or a chain, phi straight on both sides
+    of 0, at a constant rate, without decay; or a transformer with GELU, all of which learns."""
+    if run.net.family == "lm":
+        return run.net.phi == "gelu" and run.net.train_ends
+    straight = run.net.family in ("mlp", "resmlp") and left_slope(run.net.phi) is not None
+    return straight and run.optim.plain
+
+
+def session(nets: Stack, i: int) -> "Session | LmSession":
+    """The training of the i-th run of a stack; the stack stays as it is."""
+    return (LmSession if nets.runs[i].net.family == "lm" else Session)(nets, i)
+
+
+class Session:
+    """The training of a residual MLP or a chain."""
+
+    def __init__(self, nets: Stack, i: int) -> None:
+        run, about = nets.runs[i], task(nets.runs[i].task)
+        mine = [weight[i].numpy() for weight in nets.weights]
+        width = run.net.width
+        self.weights = Weights(
+            mine[0].copy(),
+            np.array(mine[1:-1], np.float32).reshape(-1, width, width),
+            mine[-1].copy(),
+        )
+        self.first, self.second = self.weights.zeros(), self.weights.zeros()
+        self.i, self.net = i, _network(nets, i)
+        self.order = about.batches(run.seed, run.optim.batch, run.optim.steps).numpy()
+        classes = about.y.dtype == torch.int64
+        self.x = about.x.numpy()
+        self.labels = about.y.numpy() if classes else np.empty(0, np.int64)
+        self.values = np.empty((0, 0), np.float32) if classes else about.y.numpy()
+        self.buffers = buffers(self.weights, run.optim.batch, run.net.block_depth, self.net.norm)
+        self.rows = np.arange(len(self.x) - about.held_out, len(self.x))
+        parts = [*self.weights, *self.first, *self.second]
+        self.state = [torch.from_numpy(part) for part in parts]
+
+    def learn(self, start: int, end: int) -> Array:
+        """Train from step `start` to before `end`; the losses, shape (1, steps)."""
+        curve = np.empty(end - start)
+        blas.one_thread()
+        residual.learn(
+            self.net, self.weights, self.first, self.second, self.buffers,
+            self.x, self.labels, self.values, self.order[start:end], start, curve,
+        )  # fmt: skip
+        return curve[None]
+
+    def leave(self, nets: Stack) -> None:
+        """Write the weights as they are now into a stack of the same runs."""
+        stem, blocks, readout = self.weights
+        for here, there in zip([stem, *blocks, readout], nets.weights, strict=True):
+            there[self.i] = torch.from_numpy(here)
+
+    def held_out(self) -> Array:
+        """The loss on the examples the task holds out, shape (1,)."""
+        blas.one_thread()
+        at = buffers(self.weights, len(self.rows), self.net.block_depth, self.net.norm)
+        data = self.x, self.labels, self.values, self.rows
+        return np.array([residual.loss(self.net, self.weights, at, *data)])
+
+
+def _network(nets: Stack, i: int) -> Network:
+    run, layers = nets.runs[i], nets.model.layers
+    chain = run.net.family == "mlp"
+
+    def each(values: list[float]) -> np.ndarray:
+        return np.array(values, np.float32)
+
+    return Network(
+        left=np.float32(left_slope(run.net.phi) or 0.0),
+        pre=chain or run.net.order == "pre",
+        keep=np.float32(0 if chain else 1),
+        center=run.net.center,
+        norm=run.net.norm == "layer",
+        ends=run.net.train_ends,
+        adam=run.optim.kind == "adam",
+        block_depth=run.net.block_depth,
+        branch=np.float32(1 if chain else float(nets.branch[i])),
+        mult=each([float(mult[i]) for mult in nets.mults]),
+        rate=each([rate(run, layer.role) for layer in layers]),
+        eps=each([epsilon(run, layer.role) for layer in layers]),
+    )
+
+
+class LmSession:
+    """The training of a transformer."""
+
+    def __init__(self, nets: Stack, i: int) -> None:
+        run, self.task, self.i = nets.runs[i], task(nets.runs[i].task), i
+        self.weights = _sides(nets, i)
+        self.first, self.second = self.weights.zeros(), self.weights.zeros()
+        self.net, self.optim = _lm_network(nets, i), run.optim
+        self.order = self.task.batches(run.seed, run.optim.batch, run.optim.steps)
+        self.buffers = lm_buffers(self.weights, run.optim.batch)
+        parts = [*self.weights, *self.first, *self.second]
+        self.state = [torch.from_numpy(part) for part in parts]
+
+    def learn(self, start: int, end: int) -> Array:
+        """Train from step `start` to before `end`; the losses, shape (1, steps)."""
+        curve, steps = np.empty(end - start), range(start, end)
+        shares = np.array([schedule(self.optim, step) for step in steps], np.float32)
+        rows = self.order[start:end]
+        blas.one_thread()
+        transformer.learn(
+            self.net, self.weights, self.first, self.second, self.buffers,
+            self.task.x[rows].numpy(), self.task.y[rows].numpy(), start, shares, curve,
+        )  # fmt: skip
+        return curve[None]
+
+    def leave(self, nets: Stack) -> None:
+        """Write the weights as they are now into a stack of the same runs."""
+        embed, places, qkv, mix, up, down, readout = map(torch.from_numpy, self.weights)
+        layers = [
+            each
+            for k in range(len(qkv))
+            for each in (*qkv[k].chunk(3, dim=1), mix[k], up[k], down[k])
+        ]
+        for here, there in zip([embed, places, *layers, readout], nets.weights, strict=True):
+            there[self.i] = here
+
+    def held_out(self) -> Array:
+        """The loss on the texts the task holds out, shape (1,)."""
+        blas.one_thread()
+        size = math.gcd(self.task.held_out, self.optim.batch)
+        x, y = (part[-self.task.held_out :] for part in (self.task.x, self.task.y))
+        x, y = (part.reshape(-1, size, part.shape[1]).contiguous().numpy() for part in (x, y))
+        curve, at = np.empty(len(x)), lm_buffers(self.weights, size)
+        transformer.losses(self.net, self.weights, at, x, y, curve)
+        return curve.mean(keepdims=True)
+
+
+def _sides(nets: Stack, i: int) -> LmWeights:
+    mine = [weight[i].numpy() for weight in nets.weights]
+    layers = [mine[first : first + 6] for first in range(2, len(mine) - 1, 6)]
+    qkv = np.stack([np.concatenate(layer[:3], axis=1) for layer in layers])
+    mix, up, down = (np.stack([layer[k] for layer in layers]) for k in (3, 4, 5))
+    return LmWeights(mine[0].copy(), mine[1].copy(), qkv, mix, up, down, mine[-1].copy())
+
+
+def _lm_network(nets: Stack, i: int) -> LmNetwork:
+    run, parts = nets.runs[i], [nets.model.layers[k].role for k in LM_PARTS]
+
+    def each(values: list[float]) -> np.ndarray:
+        return np.array(values, np.float32)
+
+    return LmNetwork(
+        branch=np.float32(float(nets.branch[i])),
+        adam=run.optim.kind == "adam",
+        mult=each([float(nets.mults[k][i]) for k in LM_PARTS]),
+        rate=each([rate(run, role) for role in parts]),
+        eps=each([epsilon(run, role) for role in parts]),
+        shrink=each([shrinkage(run, role) for role in parts]),
+    )

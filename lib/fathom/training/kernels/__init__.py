@@ -1,0 +1,1 @@
+"""Compiled training loops, with the backward pass written out: one run at a time."""
