@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, TextIO
@@ -223,7 +224,7 @@ def _line(line: str) -> dict[str, Any] | None:
 def params(name: str = "params.yaml") -> dict[str, Any]:
     """A YAML file of the suite as plain data; raises Refused with the line that is wrong."""
     try:
-        said = YAML(typ="safe", pure=True).load(ROOT / name)
+        said = YAML(typ="safe").load(ROOT / name)
     except OSError:
         raise Refused(f"{name}: missing or unreadable") from None
     except YAMLError as error:
@@ -233,6 +234,17 @@ def params(name: str = "params.yaml") -> dict[str, Any]:
     if not isinstance(said, dict):
         raise Refused(f"{name}: found {said!r}; give a mapping of engines to experiments")
     return said
+
+
+def write_entries(entries: Mapping[str, Any], engine: str) -> None:
+    """Write each entry of an engine in params.yaml as artifacts/entries/<engine>/<name>.json, on
+    which its stage depends; those of entries that are gone are removed."""
+    folder = ROOT / "artifacts" / "entries" / engine
+    for name, entry in entries.items():
+        _replace(folder / f"{name}.json", json.dumps(entry, indent=1) + "\n")
+    for path in folder.glob("*.json"):
+        if path.stem not in entries:
+            path.unlink()
 
 
 class Drawn(Protocol):
