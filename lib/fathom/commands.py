@@ -15,7 +15,7 @@ from fathom.spec import Law, Machine, Probe, Refused, Run, grid, limits, nearest
 TRAINS = ("sweep", "probe")
 ENGINES = (*TRAINS, "limit", "law")
 MACHINE = tuple(name for name in Machine.model_fields if name != "bar")
-COMMANDS = ("entries", "plan", "retrain", "compare", "figures", "report", "manifest", "stamp")
+COMMANDS = ("inputs", "plan", "retrain", "compare", "figures", "report", "manifest", "stamp")
 
 
 def entries(engine: str) -> dict[str, object]:
@@ -119,10 +119,13 @@ def retrain(name: str | None) -> None:
     store.discard(tables, comparison.RETRAINED)
 
 
-def write_entries() -> None:
-    """Write the entries of params.yaml one by one, so that a stage depends on its own alone."""
+def write_inputs() -> None:
+    """Write what each stage depends on besides tables."""
+    from fathom import inputs
+
     for kind in ENGINES:
-        store.write_entries(entries(kind), kind)
+        entries(kind)  # refuses what is none
+    store.save_texts(inputs.texts(), "artifacts/inputs")
 
 
 def redraw(name: str | None) -> None:
@@ -188,7 +191,7 @@ def do(words: list[str]) -> None:
         {"plan": plan, "retrain": retrain, "figures": redraw}[first](name)
     elif first in COMMANDS:
         {
-            "entries": write_entries,
+            "inputs": write_inputs,
             "compare": compare,
             "report": report,
             "manifest": manifest,

@@ -165,13 +165,13 @@ def manifest() -> pd.DataFrame:
         tables = [
             dep.removeprefix("artifacts/").removesuffix(".csv")
             for dep in stage.get("deps", [])
-            if dep.startswith("artifacts/")
+            if dep.endswith(".csv")
         ]
         for figure in drawn:
             rows.append(
                 {
                     "figure": figure,
-                    "notebook": next(dep for dep in stage["deps"] if dep.endswith(".ipynb")),
+                    "notebook": f"notebooks/{stage['cmd'].split()[-1]}.ipynb",
                     "entries": " ".join(
                         name.replace("/", ".")
                         for name in tables

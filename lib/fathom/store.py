@@ -236,15 +236,14 @@ def params(name: str = "params.yaml") -> dict[str, Any]:
     return said
 
 
-def write_entries(entries: Mapping[str, Any], engine: str) -> None:
-    """Write each entry of an engine in params.yaml as artifacts/entries/<engine>/<name>.json, on
-    which its stage depends; those of entries that are gone are removed."""
-    folder = ROOT / "artifacts" / "entries" / engine
-    for name, entry in entries.items():
-        _replace(folder / f"{name}.json", json.dumps(entry, indent=1) + "\n")
-    for path in folder.glob("*.json"):
-        if path.stem not in entries:
-            path.unlink()
+def save_texts(texts: Mapping[str, str], root: str) -> None:
+    """Write each text as <name>.txt below a root, and remove all others there."""
+    places = {ROOT / root / f"{name}.txt": text for name, text in texts.items()}
+    for path, text in places.items():
+        if not path.exists() or path.read_text() != text:
+            _replace(path, text)
+    for path in set((ROOT / root).rglob("*.txt")) - set(places):
+        path.unlink()
 
 
 class Drawn(Protocol):
