@@ -43,7 +43,7 @@ def _leave_interrupts() -> None:
 
 def _draw(name: str) -> tuple[str, Exception | None]:
     try:
-        notebooks.run(name, {"root": "figures"}, name)
+        notebooks.run(name, {"root": "figures"}, name, live=False)
     except (Refused, notebooks.Failed) as error:
         return name, error
     return name, None
