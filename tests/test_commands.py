@@ -108,11 +108,13 @@ def test_a_table_that_is_missing_or_edited_is_refused_from_inside_a_notebook(
 def test_a_notebook_that_is_none_and_a_kernel_that_is_not_there(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    path = elsewhere / "notebooks" / "sweep.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata.kernelspec.name = "julia-1.9"
+    nbformat.write(notebook, path)
+    said = answer(monkeypatch, capsys, "sweep", "laws_mlp")
+    assert "the kernel julia-1.9 is not installed" in said
     path = elsewhere / "notebooks" / "tp6" / "claims.ipynb"
-    book_of = nbformat.read(path, as_version=4)
-    book_of.metadata.kernelspec.name = "julia-1.9"
-    nbformat.write(book_of, path)
-    assert "the kernel julia-1.9 is not installed" in answer(monkeypatch, capsys, "tp6/claims")
     path.write_text("{ not json")
     assert "not readable as a notebook" in answer(monkeypatch, capsys, "tp6/claims")
 
@@ -228,7 +230,9 @@ def test_a_disk_that_is_full_is_one_sentence(
 ) -> None:
     path = elsewhere / "notebooks" / "tp6" / "claims.ipynb"
     made = nbformat.read(path, as_version=4)
-    made.cells = [nbformat.v4.new_code_cell("open('/dev/full', 'w').write('x' * 10**6)")]
+    made.cells = [
+        nbformat.v4.new_code_cell("with open('/dev/full', 'wb', 0) as f:\n    f.write(b'x')")
+    ]
     nbformat.write(made, path)
     assert answer(monkeypatch, capsys, "tp6/claims") == f"fathom: {notebooks.FULL}\n"
 

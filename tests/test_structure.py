@@ -10,7 +10,10 @@ from typing import Any
 import nbformat
 import pytest
 import yaml
-from fathom import claim, store
+from fathom import claim, inputs, store
+from fathom.inputs import imported
+from fathom.notebooks import NOTEBOOKS as NOTEBOOKS_AT
+from fathom.notebooks import names
 from fathom.store import ROOT
 from ruamel.yaml import YAML
 
@@ -28,22 +31,15 @@ FLOORS = {
     "law": set(),
     "claim": {"law"},
     "draw": set(),
-    "notebooks": {"spec", "store"},
-    "comparison": {"spec", "store", "law", "claim", "notebooks"},
-    "commands": {"spec", "store", "sweeps", "notebooks", "comparison"},
-    "__main__": {"commands"},
+    "in_process": set(),
+    "notebooks": {"spec", "store", "in_process"},
+    "drawn": set(),
+    "inputs": {"store", "notebooks"},
+    "figures": {"spec", "store", "notebooks", "drawn"},
+    "comparison": {"spec", "store", "law", "claim"},
+    "commands": {"spec", "store", "sweeps", "notebooks", "figures", "inputs", "comparison"},
+    "__main__": {"commands", "drawn"},
 }
-
-
-def imported(source: str) -> set[str]:
-    """Every fathom module that a piece of source names, as dotted paths."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names if alias.name.startswith("fathom")}
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fathom"):
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
 
 
 def room(path: Path) -> str:
@@ -53,23 +49,6 @@ def room(path: Path) -> str:
 def code(notebook: Path) -> list[Any]:
     cells = nbformat.read(notebook, as_version=4).cells
     return [cell for cell in cells if cell.cell_type == "code"]
-
-
-@cache
-def needed(name: str) -> frozenset[str]:
-    """The paths under lib/fathom that importing a dotted fathom name loads in the end."""
-    parts = name.split(".")[1:]
-    if not parts:
-        return frozenset()
-    if (LIB / parts[0]).is_dir():
-        sources = sorted((LIB / parts[0]).rglob("*.py"))
-        own = f"lib/fathom/{parts[0]}"
-    else:
-        sources = [LIB / f"{parts[0]}.py"]
-        own = f"lib/fathom/{parts[0]}.py"
-    inner = {one for path in sources for one in imported(path.read_text())}
-    inner = {one for one in inner if one.split(".")[1] != parts[0]}
-    return frozenset({own}.union(*(needed(one) for one in inner)))
 
 
 @cache
@@ -93,7 +72,9 @@ def outs(stage: dict[str, Any]) -> set[str]:
 
 
 def notebook_of(stage: dict[str, Any]) -> str:
-    return next((dep for dep in stage["deps"] if dep.endswith(".ipynb")), "")
+    """The notebook that a stage runs, as the command line names it; empty where it runs none."""
+    word = stage["cmd"].split()[1]
+    return word if word in names() else ""
 
 
 @pytest.mark.parametrize("path", sorted(LIB.rglob("*.py")), ids=lambda p: str(p.relative_to(LIB)))
@@ -113,7 +94,7 @@ def test_no_file_is_long() -> None:
 
 def test_only_store_touches_the_disk() -> None:
     for path in LIB.rglob("*.py"):
-        if room(path) in ("store", "notebooks", "comparison"):
+        if room(path) in ("store", "notebooks", "drawn", "inputs"):
             continue
         source = path.read_text()
         if path in (LIB / "networks/tasks.py", LIB / "training/kernels/operations.py"):
@@ -123,21 +104,37 @@ def test_only_store_touches_the_disk() -> None:
 
 @pytest.mark.parametrize("name", stages())
 def test_stages_tell_the_truth_about_their_dependencies(name: str) -> None:
-    stage = stages()[name]
-    if not notebook_of(stage):
+    stage, notebook = stages()[name], notebook_of(stages()[name])
+    if not notebook:
         return
-    source = "\n".join(cell.source for cell in code(ROOT / notebook_of(stage)))
-    library = set().union(*(needed(one) for one in imported(source)))
+    source = "\n".join(cell.source for cell in code(NOTEBOOKS_AT / f"{notebook}.ipynb"))
     tables = {
         f"artifacts/{one}.csv"
         for one in re.findall(r'"((?:sweep|probe|limit|law|claims|paper)/\w+)"', source)
     }
     tables = {one for one in tables if one not in outs(stage) and "smoke" not in one}
-    if name.startswith(("sweep@", "probe@", "limit@", "law@", "claims_")):
-        tables = {dep for dep in stage["deps"] if dep.startswith("artifacts/")}
-    claims = {"claims.yaml"} if name.startswith("claims_") else set()
-    said = {dep for dep in stage["deps"] if not dep.endswith(".ipynb")}
-    assert said == library | tables | claims
+    if "/" not in notebook or notebook.endswith("/claims"):
+        tables = {dep for dep in stage["deps"] if dep.endswith(".csv")}
+    own = name.replace("@", "/") if "@" in name else notebook
+    assert set(stage["deps"]) == {f"artifacts/inputs/{own}.txt"} | tables
+
+
+def test_a_stage_depends_on_every_module_it_imports_and_on_no_other() -> None:
+    sweep, figure = inputs.needed("fathom.sweeps.sweep"), inputs.needed("fathom.draw")
+    assert {LIB / "networks/families/lm.py", LIB / "training/kernels/blas.py"} <= sweep
+    assert {LIB / "draw/style.py", LIB / "draw/__init__.py"} <= figure
+    assert not [path for path in sweep if "draw" in path.parts or "law" in path.parts]
+    assert not [path for path in figure if "training" in path.parts]
+
+
+def test_what_stages_depend_on_is_up_to_date() -> None:
+    there = (ROOT / "artifacts" / "inputs").rglob("*.txt")
+    said = {
+        path.relative_to(ROOT / "artifacts/inputs").with_suffix("").as_posix() for path in there
+    }
+    assert said == set(inputs.texts())
+    for name, text in inputs.texts().items():
+        assert (ROOT / "artifacts" / "inputs" / f"{name}.txt").read_text() == text
 
 
 @pytest.mark.parametrize("paper", ["tp6", "depthwise", "laws"])
@@ -145,13 +142,14 @@ def test_claims_stages_read_the_tables_their_claims_name(paper: str) -> None:
     parts = [
         p for one in store.params("claims.yaml")[paper].values() for p in one["parts"].values()
     ]
-    said = {dep for dep in stages()[f"claims_{paper}"]["deps"] if dep.startswith("artifacts/")}
+    said = {dep for dep in stages()[f"claims_{paper}"]["deps"] if dep.endswith(".csv")}
     assert said == {f"artifacts/{name}.csv" for part in parts for name in claim.read_by(part)}
 
 
 def test_every_artifact_has_a_stage_and_every_stage_its_artifact() -> None:
     made = {out for stage in stages().values() for out in outs(stage)}
     there = {str(p.relative_to(ROOT)) for p in (ROOT / "artifacts").rglob("*.csv")}
+    there.add("artifacts/inputs")
     drawn = {str(p.relative_to(ROOT)) for p in (ROOT / "figures").rglob("*.*")}
     no_stage = {name for name in there if name.split("/")[1] in ("paper", "bench")}
     assert (there - no_stage) | drawn == made

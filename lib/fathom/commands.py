@@ -9,13 +9,13 @@ import subprocess
 import sys
 from typing import Any
 
-from fathom import notebooks, store
+from fathom import figures, notebooks, store
 from fathom.spec import Law, Machine, Probe, Refused, Run, grid, limits, nearest, settings
 
 TRAINS = ("sweep", "probe")
 ENGINES = (*TRAINS, "limit", "law")
 MACHINE = tuple(name for name in Machine.model_fields if name != "bar")
-COMMANDS = ("plan", "retrain", "compare", "figures", "report", "manifest", "stamp")
+COMMANDS = ("inputs", "plan", "retrain", "compare", "figures", "report", "manifest", "stamp")
 
 
 def entries(engine: str) -> dict[str, object]:
@@ -78,7 +78,7 @@ def engine(kind: str, name: str, root: str = "artifacts") -> None:
     given = {"name": name, "entry": entry(kind, name), "root": root}
     if kind in TRAINS:
         given["machine"] = {**machine().model_dump(), "bar": "text"}
-    notebooks.run(kind, given, built)
+    notebooks.run(kind, given, built, kernel=kind != "law")
 
 
 def plan(name: str | None, root: str = "artifacts") -> None:
@@ -119,14 +119,25 @@ def retrain(name: str | None) -> None:
     store.discard(tables, comparison.RETRAINED)
 
 
+def write_inputs() -> None:
+    """Write what each stage depends on besides tables."""
+    from fathom import inputs
+
+    for kind in ENGINES:
+        entries(kind)  # refuses what is none
+    store.save_texts(inputs.texts(), "artifacts/inputs")
+
+
 def redraw(name: str | None) -> None:
     """Redraw figures from the tables, and say which differ from the committed ones."""
     from fathom import comparison
 
-    names = comparison.figures()
+    names = figures.names()
     if name is not None and name not in names:
         raise Refused(f"figures: {name} {nearest(name, names)}")
-    changed = comparison.redraw([name] if name else names)
+    for drawn in figures.draw([name] if name else names):
+        print(f"drawn: {drawn}", flush=True)
+    changed = comparison.changed("figures")
     if changed:
         print(f"These differ from the committed ones: {', '.join(changed)}.")
         print("On another type of CPU, or after a change of tables, that is to be expected.")
@@ -159,7 +170,7 @@ def stamp() -> None:
     """Run the notebooks with a claim cell and store what it prints."""
     from fathom import comparison
 
-    for name in [f"{paper}/claims" for paper in comparison.PAPERS] + comparison.figures():
+    for name in [f"{paper}/claims" for paper in comparison.PAPERS] + figures.names():
         copy = notebooks.run(name, {"root": "build/stamp"}, f"stamp/{name}", live=False)
         notebooks.stamp(notebooks.NOTEBOOKS / f"{name}.ipynb", copy)
         print(f"stamped: {name}", flush=True)
@@ -179,7 +190,15 @@ def do(words: list[str]) -> None:
     elif first in ("plan", "retrain", "figures"):
         {"plan": plan, "retrain": retrain, "figures": redraw}[first](name)
     elif first in COMMANDS:
-        {"compare": compare, "report": report, "manifest": manifest, "stamp": stamp}[first]()
+        {
+            "inputs": write_inputs,
+            "compare": compare,
+            "report": report,
+            "manifest": manifest,
+            "stamp": stamp,
+        }[first]()
+    elif first in figures.names() and "DVC_STAGE" in os.environ:
+        figures.draw_stage(first)
     elif first in notebooks.names():
         notebooks.run(
             first, {"root": "artifacts" if first.endswith("/claims") else "figures"}, first

@@ -2,14 +2,13 @@
 
 import subprocess
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from fathom import claim, law, notebooks, store
+from fathom import claim, law, store
 from fathom.spec import Refused
 from fathom.store import ROOT
 
@@ -22,24 +21,9 @@ PAPERS = {
 COLOURS = {claim.HOLDS: "green", claim.FAILS: "red", claim.OPEN: "yellow"}
 
 
-def figures() -> list[str]:
-    """The figure notebooks: all that belong to a paper, but for its claims."""
-    return [name for name in notebooks.names() if "/" in name and not name.endswith("/claims")]
-
-
-def redraw(names: list[str]) -> list[str]:
-    """Draw figures from the tables through their notebooks, two kernels at a time.
-
-    Returns the files under figures/ that then differ from the committed ones."""
-    with ThreadPoolExecutor(2) as pool:
-        for name, _ in zip(names, pool.map(_draw, names), strict=True):
-            print(f"drawn: {name}", flush=True)
-    changed = _git("status", "--porcelain", "--", "figures")
-    return [line[3:] for line in changed.splitlines()]
-
-
-def _draw(name: str) -> None:
-    notebooks.run(name, {"root": "figures"}, name, live=False)
+def changed(folder: str) -> list[str]:
+    """The files of a folder that differ from the committed ones."""
+    return [line[3:] for line in _git("status", "--porcelain", "--", folder).splitlines()]
 
 
 def committed(name: str) -> pd.DataFrame | None:
@@ -181,13 +165,13 @@ def manifest() -> pd.DataFrame:
         tables = [
             dep.removeprefix("artifacts/").removesuffix(".csv")
             for dep in stage.get("deps", [])
-            if dep.startswith("artifacts/")
+            if dep.endswith(".csv")
         ]
         for figure in drawn:
             rows.append(
                 {
                     "figure": figure,
-                    "notebook": next(dep for dep in stage["deps"] if dep.endswith(".ipynb")),
+                    "notebook": f"notebooks/{stage['cmd'].split()[-1]}.ipynb",
                     "entries": " ".join(
                         name.replace("/", ".")
                         for name in tables

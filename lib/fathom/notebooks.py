@@ -12,6 +12,7 @@ from jupyter_client.kernelspec import NoSuchKernel
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
+from fathom import in_process
 from fathom.spec import Refused, nearest
 from fathom.store import ROOT
 
@@ -38,11 +39,14 @@ def names() -> list[str]:
     )
 
 
-def run(notebook: str, given: dict[str, Any], built: str, *, live: bool = True) -> Path:
+def run(
+    notebook: str, given: dict[str, Any], built: str, *, live: bool = True, kernel: bool = False
+) -> Path:
     """Execute a notebook with parameters; returns the executed copy, build/<built>.ipynb.
 
-    Raises Refused for a notebook or kernel that is not there, or whatever a cell refused;
-    Failed for any other error in a cell."""
+    What trains gets a `kernel`, a process of its own; what reads tables runs in this one. With
+    `live`, what a kernel prints is shown. Raises Refused for a notebook or kernel that is not
+    there, or whatever a cell refused; Failed for any other error in a cell."""
     source = NOTEBOOKS / f"{notebook}.ipynb"
     if not source.exists():
         raise Refused(f"notebooks/{notebook}.ipynb: {notebook} {nearest(notebook, names())}")
@@ -54,7 +58,7 @@ def run(notebook: str, given: dict[str, Any], built: str, *, live: bool = True) 
             str(source),
             str(copy),
             given,
-            kernel_name=None,
+            engine_name=None if kernel else in_process.NAME,
             progress_bar=False,
             cwd=str(ROOT),
             stdout_file=sys.stdout if live else None,
@@ -86,10 +90,17 @@ def run(notebook: str, given: dict[str, Any], built: str, *, live: bool = True) 
             f"notebooks/{notebook}.ipynb: its kernel was killed, perhaps for want of memory; "
             "what is finished is kept, and the same command goes on from there"
         ) from None
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise Refused(FULL) from None
+    except Refused:
+        raise
+    except Exception as error:  # in a cell that ran in this process, or where a copy is written
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise Refused(FULL) from None
+        if type(error) is LookupError:
+            raise Refused(f"notebooks/{notebook}.ipynb: {error}") from None
+        raise Failed(
+            f"notebooks/{notebook}.ipynb: {type(error).__name__}: {error} "
+            f"(the executed notebook is {copy.relative_to(ROOT)})"
+        ) from None
     return copy
 
 

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, TextIO
@@ -223,7 +224,7 @@ def _line(line: str) -> dict[str, Any] | None:
 def params(name: str = "params.yaml") -> dict[str, Any]:
     """A YAML file of the suite as plain data; raises Refused with the line that is wrong."""
     try:
-        said = YAML(typ="safe", pure=True).load(ROOT / name)
+        said = YAML(typ="safe").load(ROOT / name)
     except OSError:
         raise Refused(f"{name}: missing or unreadable") from None
     except YAMLError as error:
@@ -233,6 +234,16 @@ def params(name: str = "params.yaml") -> dict[str, Any]:
     if not isinstance(said, dict):
         raise Refused(f"{name}: found {said!r}; give a mapping of engines to experiments")
     return said
+
+
+def save_texts(texts: Mapping[str, str], root: str) -> None:
+    """Write each text as <name>.txt below a root, and remove all others there."""
+    places = {ROOT / root / f"{name}.txt": text for name, text in texts.items()}
+    for path, text in places.items():
+        if not path.exists() or path.read_text() != text:
+            _replace(path, text)
+    for path in set((ROOT / root).rglob("*.txt")) - set(places):
+        path.unlink()
 
 
 class Drawn(Protocol):

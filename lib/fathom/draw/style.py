@@ -111,7 +111,9 @@ def picture(figure: Figure, alt: str) -> Picture:
 
     The layout is a sum whose last bit depends on where in memory it is computed, and
     identifiers in the SVG are digests of it: positions are rounded before they are drawn."""
-    figure.draw_without_rendering()
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
     figure.set_layout_engine("none")
     for axes in figure.axes:
         left, bottom, width, height = (round(side, 5) for side in axes.get_position().bounds)
