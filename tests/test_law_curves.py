@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fathom import law
-from fathom.law.curves import PHASES
+from fathom.law.phases import PHASES
 
 DEPTHS = (4, 8, 16, 32)
 SEEDS = (1, 2, 3, 4, 5)

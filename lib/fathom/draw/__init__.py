@@ -10,23 +10,3 @@ from fathom.draw.lines import Look, Panel, panels, power_lines
 from fathom.draw.planes import Maps, heat_maps, phase_plane, phases
 from fathom.draw.style import Picture, depth_colour, in_words, picture
 from fathom.draw.transfer import Paper, effective_depth, losses, transfer
-
-__all__ = [
-    "Look",
-    "Maps",
-    "Panel",
-    "Paper",
-    "Picture",
-    "depth_colour",
-    "effective_depth",
-    "heat_maps",
-    "in_words",
-    "kinks",
-    "losses",
-    "panels",
-    "phase_plane",
-    "phases",
-    "picture",
-    "power_lines",
-    "transfer",
-]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from fathom.law.convergence import beside, bias, changes, departures
-from fathom.law.curves import above, distances, each, guides, phases, sizes, tuned
+from fathom.law.curves import above, distances, each, guides, sizes, tuned
 from fathom.law.formula import (
     PREDICTIONS,
     chain_constant,
@@ -41,6 +41,7 @@ from fathom.law.optima import (
     transfer,
     viable,
 )
+from fathom.law.phases import phases
 
 DERIVED: dict[str, Callable[..., pd.DataFrame]] = {
     "optima": optima,
@@ -48,45 +49,3 @@ DERIVED: dict[str, Callable[..., pd.DataFrame]] = {
     "one_step": one_step_optima,
     "viable": viable,
 }
-
-__all__ = [
-    "DERIVED",
-    "MEASURES",
-    "PREDICTIONS",
-    "UNUSABLE",
-    "Interval",
-    "above",
-    "bands",
-    "beside",
-    "bias",
-    "chain_constant",
-    "changes",
-    "departures",
-    "distances",
-    "each",
-    "finite_depth",
-    "formula",
-    "formula_exponent",
-    "guides",
-    "interval",
-    "loss_at",
-    "lowest",
-    "mean_regret",
-    "one_step_optima",
-    "optima",
-    "phases",
-    "regret_gap",
-    "sized",
-    "sizes",
-    "slope",
-    "slopes",
-    "summary",
-    "tilted",
-    "together",
-    "transfer",
-    "tuned",
-    "viable",
-    "where",
-    "worst_gap",
-    "worst_ratio",
-]

@@ -19,21 +19,3 @@ from fathom.theory.linear import (
 )
 from fathom.theory.nonlinear import EQUATIONS, SMOOTH, Smooth, nonlinear
 from fathom.theory.table import table
-
-__all__ = [
-    "EQUATIONS",
-    "LOSSES",
-    "QUARTERS",
-    "SIZES",
-    "SMOOTH",
-    "Smooth",
-    "Trajectory",
-    "distances",
-    "layer_sizes",
-    "linear",
-    "nonlinear",
-    "output_kernel",
-    "stream_rms",
-    "table",
-    "tidy",
-]
