@@ -1,4 +1,4 @@
-"""What networks do over the plane of (alpha, gamma): the phases that measured exponents tell apart."""
+"""What networks do over the plane of (alpha, gamma): phases, told apart by measured exponents."""
 
 import itertools
 import re
