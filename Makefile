@@ -7,7 +7,7 @@ LONGEST := tests/test_pipeline.py
 LONGEST_FIRST := $(LONGEST) $(filter-out $(LONGEST), $(wildcard tests/test_*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help repro figures figure retrain plan compare test bench mutate lab stamp clean
+.PHONY: help repro figures figure data retrain plan compare test bench mutate lab stamp clean
 
 help: ## list these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -34,6 +34,9 @@ figure: .venv/.lock ## redraw one figure: make figure NAME=tp6/fig10_rate_transf
 
 plan: .venv/.lock ## what an entry holds and what it would take: make plan ENTRY=laws_mlp
 	@$(FATHOM) plan $(ENTRY)
+
+data: .venv/.lock ## bring Fashion-MNIST (30 MB) into data/, without root
+	@$(FATHOM) data
 
 retrain: .venv/.lock ## train anew (everything, or ENTRY=laws_mlp), then compare
 	@$(FATHOM) retrain $(ENTRY)

@@ -20,10 +20,11 @@ from ruamel.yaml import YAML
 LIB = ROOT / "lib" / "fathom"
 NOTEBOOKS = sorted(p for p in (ROOT / "notebooks").rglob("*.ipynb") if ".ipynb_" not in str(p))
 FLOORS = {
+    "paths": set(),
     "spec": set(),
     "phi": set(),
-    "store": {"spec"},
-    "networks": {"spec", "phi"},
+    "store": {"spec", "paths"},
+    "networks": {"spec", "phi", "paths"},
     "training": {"networks", "spec", "phi"},
     "measurement": {"training", "networks", "spec", "phi"},
     "sweeps": {"measurement", "training", "networks", "spec"},
@@ -33,11 +34,20 @@ FLOORS = {
     "draw": set(),
     "in_process": set(),
     "notebooks": {"spec", "store", "in_process"},
-    "drawn": set(),
+    "drawn": {"paths"},
     "inputs": {"store", "notebooks"},
     "figures": {"spec", "store", "notebooks", "drawn"},
     "comparison": {"spec", "store", "law", "claim"},
-    "commands": {"spec", "store", "sweeps", "notebooks", "figures", "inputs", "comparison"},
+    "commands": {
+        "spec",
+        "store",
+        "networks",
+        "sweeps",
+        "notebooks",
+        "figures",
+        "inputs",
+        "comparison",
+    },
     "__main__": {"commands", "drawn"},
 }
 
@@ -97,6 +107,8 @@ def test_only_store_touches_the_disk() -> None:
         if room(path) in ("store", "notebooks", "drawn", "inputs"):
             continue
         source = path.read_text()
+        if path == LIB / "networks/fashion.py":
+            continue  # the reader of a data set
         if path in (LIB / "networks/tasks.py", LIB / "training/kernels/operations.py"):
             source = re.sub("read_text|read_bytes", "", source, count=1)  # a data set, its own code
         assert not re.search(r"\bopen\(|(read|write)_(text|bytes)|read_csv|\.mkdir", source), path

@@ -3,6 +3,7 @@
 sweep|probe|limit|law NAME
                        run an engine on an entry of params.yaml
 PAPER/NOTEBOOK         run a notebook of a paper: a figure, or claims
+data                   bring Fashion-MNIST into data/, where it is not there yet
 inputs                 write what each stage depends on besides tables
 plan [NAME]            an entry's grid, what is known, what the rest would take here
 retrain [NAME]         train an entry (or all) anew, beside the committed tables

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from fathom import figures, notebooks, store
@@ -15,7 +16,6 @@ from fathom.spec import Law, Machine, Probe, Refused, Run, grid, limits, nearest
 TRAINS = ("sweep", "probe")
 ENGINES = (*TRAINS, "limit", "law")
 MACHINE = tuple(name for name in Machine.model_fields if name != "bar")
-COMMANDS = ("inputs", "plan", "retrain", "compare", "figures", "report", "manifest", "stamp")
 
 
 def entries(engine: str) -> dict[str, object]:
@@ -119,6 +119,13 @@ def retrain(name: str | None) -> None:
     store.discard(tables, comparison.RETRAINED)
 
 
+def data() -> None:
+    """Bring Fashion-MNIST, and say what was done."""
+    from fathom.networks import fashion
+
+    print(fashion.bring())
+
+
 def write_inputs() -> None:
     """Write what each stage depends on besides tables."""
     from fathom import inputs
@@ -176,10 +183,25 @@ def stamp() -> None:
         print(f"stamped: {name}", flush=True)
 
 
+COMMANDS: dict[str, Callable[[], None]] = {
+    "data": data,
+    "inputs": write_inputs,
+    "compare": compare,
+    "report": report,
+    "manifest": manifest,
+    "stamp": stamp,
+}
+NAMING: dict[str, Callable[[str | None], None]] = {
+    "plan": plan,
+    "retrain": retrain,
+    "figures": redraw,
+}
+
+
 def do(words: list[str]) -> None:
     """Do what the command line asks."""
     first, name = words[0], words[1] if len(words) > 1 else None
-    most = 1 if first in (*ENGINES, "plan", "retrain", "figures") else 0
+    most = 1 if first in (*ENGINES, *NAMING) else 0
     if len(words) > 1 + most:
         takes = "one name" if most else "no name"
         raise Refused(f"{' '.join(words)}: {first} takes {takes}, found {len(words) - 1}")
@@ -187,24 +209,18 @@ def do(words: list[str]) -> None:
         if name is None:
             raise Refused(f"{first}: name an entry: {', '.join(entries(first))}")
         engine(first, name)
-    elif first in ("plan", "retrain", "figures"):
-        {"plan": plan, "retrain": retrain, "figures": redraw}[first](name)
+    elif first in NAMING:
+        NAMING[first](name)
     elif first in COMMANDS:
-        {
-            "inputs": write_inputs,
-            "compare": compare,
-            "report": report,
-            "manifest": manifest,
-            "stamp": stamp,
-        }[first]()
+        COMMANDS[first]()
     elif first in figures.names() and "DVC_STAGE" in os.environ:
         figures.draw_stage(first)
     elif first in notebooks.names():
-        notebooks.run(
-            first, {"root": "artifacts" if first.endswith("/claims") else "figures"}, first
-        )
+        root = "artifacts" if first.endswith("/claims") else "figures"
+        notebooks.run(first, {"root": root}, first)
     else:
-        there = [*ENGINES, *COMMANDS, *(one for one in notebooks.names() if one not in ENGINES)]
+        there = [*ENGINES, *COMMANDS, *NAMING]
+        there += [one for one in notebooks.names() if one not in ENGINES]
         raise Refused(f"{first} {nearest(first, there)}")
 
 

@@ -1,6 +1,6 @@
 """Which figures were drawn ahead of their stage: a note that stages of DVC leave each other.
 
-Imports nothing of fathom and little else, for it answers a stage in a tenth of a second.
+Imports little, for it answers a stage in a tenth of a second.
 """
 
 import hashlib
@@ -8,8 +8,9 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-NOTE = ROOT / "build" / "drawn.json"
+from fathom.paths import BUILD, ROOT
+
+NOTE = BUILD / "drawn.json"
 
 
 def digests(paths: Iterable[str]) -> dict[str, str]:

@@ -21,9 +21,9 @@ import pandas as pd
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from fathom.paths import ROOT
 from fathom.spec import Refused, nearest
 
-ROOT = Path(__file__).resolve().parents[2]
 MADE_WITH = ("torch", "numpy", "scikit-learn", "scipy")
 
 

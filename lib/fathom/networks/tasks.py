@@ -1,8 +1,9 @@
 """Tasks: tensors of inputs and targets, seeded, offline, on real data where there is any.
 
 Digits are scikit-learn's 1797 images of 8 x 8 pixels, centred pixel by pixel and divided
-by one number (three pixels are constant). A fixed split holds 288 of them out. Text is the
-English of the locked scipy: the docstrings of all its files, five million bytes.
+by one number (three pixels are constant). A fixed split holds 288 of them out. Fashion-MNIST
+(fashion.py) has 60,000 images to train on, at 28 x 28, 14 x 14 or 7 x 7 pixels, and 2,048 held
+out. Text is the English of the locked scipy: the docstrings of all its files, five million bytes.
 """
 
 import ast
@@ -18,9 +19,12 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from fathom.networks import fashion
 from fathom.spec import Refused
 
 HELD_OUT = 288
+FASHION_HELD_OUT = 2048
+PIECE = 512  # examples held out that are seen at once, at most
 PAIRS = 20_000
 CONTEXT = 64  # tokens of a text that are read at once
 TEXT = "443313690c5a30c7"  # the first digits of the SHA-256 of scipy 1.17.1's docstrings
@@ -31,13 +35,20 @@ class Task(NamedTuple):
     values (examples, outputs) for half the squared error. In a text, both are tokens
     (examples, CONTEXT), a token's target is the next one, and `inputs` is how many there
     are. The last `held_out` examples are never trained on. `inputs` is None where the input
-    is as wide as the network."""
+    is as wide as the network. Images have `side` x `side` pixels, row after row."""
 
     inputs: int | None
     outputs: int
     x: Tensor
     y: Tensor
     held_out: int = HELD_OUT
+    side: int | None = None
+
+    def pieces(self) -> list[slice]:
+        """The examples held out, in pieces of one size, small enough to be seen at once."""
+        size = next(n for n in range(min(self.held_out, PIECE), 0, -1) if self.held_out % n == 0)
+        first = len(self.x) - self.held_out
+        return [slice(start, start + size) for start in range(first, len(self.x), size)]
 
     def batches(self, seed: int, batch: int, steps: int) -> Tensor:
         """Which examples each step sees, shape (steps, batch): shuffled passes, one after
@@ -52,14 +63,15 @@ class Task(NamedTuple):
 def task(name: str) -> Task:
     """A task by its name in params.yaml.
 
-    digits: clean labels. digits_noisy: 30 % of the labels redrawn. digits_random: every
-    label redrawn. digits_sum: two images side by side, their sum modulo 10, no pair
-    twice. digits_mse: clean labels as one-hot targets of the squared error. text: the next
-    byte of scipy's docstrings, in windows that do not overlap. gaussian: one standard normal
-    input as wide as the network, target 1 or -1 (zero mean, unit variance), the setting of
-    the one-step formula; it has no fixed examples. unit: the number 1, target 1, whichever the
-    example, the setting in which limits are written down. Raises Refused where scipy's docstrings
-    are not those of the locked release.
+    digits: clean labels. digits_noisy: 30 % of the labels redrawn. digits_random: every label
+    redrawn. digits_sum: two images side by side, their sum modulo 10, no pair twice. digits_mse:
+    clean labels as one-hot targets of the squared error. fashion28, fashion14, fashion7:
+    Fashion-MNIST by its pixels a side, which may be followed by _noisy or _random too. text: the
+    next byte of scipy's docstrings, in windows that do not overlap. gaussian: one standard normal
+    input as wide as the network, target 1 or -1 (zero mean, unit variance), the setting of the
+    one-step formula; it has no fixed examples. unit: the number 1, target 1, whichever the
+    example, the setting in which limits are written down. Raises Refused where scipy's
+    docstrings are not those of the locked release, or where Fashion-MNIST is nowhere to be had.
     """
     if name == "text":
         return _text()
@@ -67,16 +79,24 @@ def task(name: str) -> Task:
         return Task(None, 1, torch.empty(0), torch.empty(0), held_out=0)
     if name == "unit":
         return Task(1, 1, torch.ones(HELD_OUT + 1, 1), torch.ones(HELD_OUT + 1, 1))
-    x, y, rng = *_digits(), np.random.default_rng(2309_16620)
-    if name == "digits_noisy":
+    kind, _, labels = name.partition("_")
+    if kind.startswith("fashion"):
+        side, held_out = int(kind.removeprefix("fashion")), FASHION_HELD_OUT
+        x, y = fashion.centred(side, held_out)
+    else:
+        side, held_out = 8, HELD_OUT
+        x, y = _digits()
+    rng = np.random.default_rng(2309_16620)
+    if labels == "noisy":
         y = np.where(rng.random(len(y)) < 0.3, rng.integers(0, 10, len(y)), y)
-    elif name == "digits_random":
+    elif labels == "random":
         y = rng.integers(0, 10, len(y))
-    elif name == "digits_sum":
+    elif labels == "sum":
         return _sums(x, y, rng)
-    elif name == "digits_mse":
-        return Task(64, 10, torch.from_numpy(x), torch.eye(10)[torch.from_numpy(y)])
-    return Task(64, 10, torch.from_numpy(x), torch.from_numpy(y))
+    targets = torch.from_numpy(y)
+    if labels == "mse":
+        targets = torch.eye(10)[targets]
+    return Task(side**2, 10, torch.from_numpy(x), targets, held_out, side)
 
 
 def gaussian(seed: int, batch: int, width: int) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,7 @@ TASKS = (
     "digits_random",
     "digits_sum",
     "digits_mse",
+    *(f"fashion{side}{kind}" for side in (28, 14, 7) for kind in ("", "_noisy", "_random")),
     "text",
     "gaussian",
     "unit",

@@ -16,7 +16,7 @@ from fathom import measurement
 from fathom.measurement.observe import BY_STEPS, EXAMPLES, trainings
 from fathom.networks.families import build
 from fathom.networks.stack import shape, stack, truncated
-from fathom.networks.tasks import CONTEXT, HELD_OUT, task
+from fathom.networks.tasks import CONTEXT, PIECE, task
 from fathom.spec import Machine, Net, Refused, Run
 from fathom.sweeps import workers
 from fathom.training import compiled
@@ -70,7 +70,7 @@ def allowed(machine: Machine) -> float:
 def workers_allowed(runs: Sequence[Run], measure: str, machine: Machine) -> int:
     """How many workers may hold a network of these runs at once; raises Refused for none."""
     run, _, looks = _networks(runs, measure)
-    alone = _held(run, 1, looks, measure, machine) / 2**30 + PROCESS
+    alone = _held(run, 1, looks, measure, machine) / 2**30 + _process(run)
     there = 1 if machine.scheduler else workers.count(machine)  # a cluster's, for each worker
     many = min(there, int(allowed(machine) / alone))
     if many < 1:
@@ -82,10 +82,16 @@ def workers_allowed(runs: Sequence[Run], measure: str, machine: Machine) -> int:
     return many
 
 
+def _process(run: Run) -> float:
+    """GiB that a worker takes before it has a network: Python, torch, and the examples."""
+    about = task(run.task)
+    return PROCESS + (about.x.nbytes + about.y.nbytes) / 2**30
+
+
 def _fitting(runs: Sequence[Run], measure: str, machine: Machine) -> int:
     """How many networks like those of these runs make a stack; says so where memory decides."""
     run, _, looks = _networks(runs, measure)
-    share = (allowed(machine) / workers_allowed(runs, measure, machine) - PROCESS) * 2**30
+    share = (allowed(machine) / workers_allowed(runs, measure, machine) - _process(run)) * 2**30
     one, two = (_held(run, count, looks, measure, machine) for count in (1, 2))
     fits, size = int(1 + max(0.0, share - one) // (two - one)), _size(run, measure, machine)
     if fits < size:
@@ -133,20 +139,21 @@ def _held(run: Run, count: int, looks: int, measure: str, machine: Machine) -> i
     about, batch = task(run.task), run.optim.batch
     model = build(run.net, about.inputs, about.outputs)
     weights = sum(layer.fan_in * layer.fan_out for layer in model.layers)
+    seen = min(about.held_out, PIECE)  # of what is held out, at once
     units, loops = len(model.layers) * run.net.width, _in_kernels(run, measure, machine)
     if run.net.family == "lm" and loops:  # room for a batch, and for one that is held out
         floats = (count + 5) * weights + 8 * units * rows(run)
     elif run.net.family == "lm":  # of what is held out no gradient is taken
-        held_out = 8 * max(layer.fan_out for layer in model.layers) * HELD_OUT * CONTEXT
+        held_out = 8 * max(layer.fan_out for layer in model.layers) * about.held_out * CONTEXT
         floats = count * (6 * weights + 8 * units * rows(run) + held_out)
     elif measure == "layer_sizes":  # weights and their gradients, whole
         floats = count * (3 * weights + 8 * units * batch)
     elif measure in ("one_step", "one_sample_step"):
         floats = count * 5 * (weights + 20 * units * batch) // 4
     elif loops:
-        floats = (count + 5) * weights + 3 * units * (batch + HELD_OUT)
+        floats = (count + 5) * weights + 3 * units * (batch + seen)
     else:
-        floats = count * (6 * weights + 8 * units * max(batch, HELD_OUT))
+        floats = count * (6 * weights + 8 * units * max(batch, seen))
     if measure in ("coordinates", "diversity", "linearisation"):  # kept at every look
         floats += count * (looks * weights + 8 * units * EXAMPLES)
     return 24 * batch * run.optim.steps + 4 * floats
@@ -171,7 +178,7 @@ def estimate(
         some = stacks[0][: _few(stacks[0], measure)]
         seconds = _seconds(some, measure) * count / len(some)
         sizes = {name: run.row()[name] for name in ("task", "width", "depth", "batch", "steps")}
-        held = PROCESS + memory(stacks[0], measure, machine) / 2**30
+        held = _process(run) + memory(stacks[0], measure, machine) / 2**30
         at_once = workers_allowed(stacks[0], measure, machine)
         lines.append({**sizes, "runs": count, "core_seconds": seconds, "gib": held})
         lines[-1]["workers"] = at_once
@@ -252,4 +259,4 @@ def _seconds(runs: Sequence[Run], measure: str) -> float:
             each = (time.perf_counter() - start) / (end - done)
             done, more = end, 4 * more
     # what is held out is seen once, forward only: a third of a step's work an example
-    return begun + each * (asked + HELD_OUT / runs[0].optim.batch / 3)
+    return begun + each * (asked + task(runs[0].task).held_out / runs[0].optim.batch / 3)

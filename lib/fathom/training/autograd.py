@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -88,10 +89,12 @@ class Session:
     @torch.no_grad()
     def held_out(self) -> Array:
         """The loss of each run on the examples its task holds out, shape (runs,)."""
-        about, runs = self.task, len(self.nets.runs)
-        x, y = about.x[-about.held_out :], about.y[-about.held_out :]
-        x, y = x.expand(runs, *x.shape), y.expand(runs, *y.shape)
-        return losses(self.nets(x)[0], y).double().cpu().numpy()
+        runs, found = len(self.nets.runs), []
+        for piece in self.task.pieces():
+            x, y = self.task.x[piece], self.task.y[piece]
+            x, y = x.expand(runs, *x.shape), y.expand(runs, *y.shape)
+            found.append(losses(self.nets(x)[0], y).double().cpu().numpy())
+        return np.mean(found, axis=0)
 
     @torch.no_grad()
     def _update(self, gradients: Sequence[Tensor]) -> None:

@@ -50,7 +50,7 @@ class Session:
         self.labels = about.y.numpy() if classes else np.empty(0, np.int64)
         self.values = np.empty((0, 0), np.float32) if classes else about.y.numpy()
         self.buffers = buffers(self.weights, run.optim.batch, run.net.block_depth, self.net.norm)
-        self.rows = np.arange(len(self.x) - about.held_out, len(self.x))
+        self.pieces = about.pieces()
         parts = [*self.weights, *self.first, *self.second]
         self.state = [torch.from_numpy(part) for part in parts]
 
@@ -73,9 +73,11 @@ class Session:
     def held_out(self) -> Array:
         """The loss on the examples the task holds out, shape (1,)."""
         blas.one_thread()
-        at = buffers(self.weights, len(self.rows), self.net.block_depth, self.net.norm)
-        data = self.x, self.labels, self.values, self.rows
-        return np.array([residual.loss(self.net, self.weights, at, *data)])
+        pieces = [np.arange(one.start, one.stop) for one in self.pieces]
+        at = buffers(self.weights, len(pieces[0]), self.net.block_depth, self.net.norm)
+        data = self.x, self.labels, self.values
+        found = [residual.loss(self.net, self.weights, at, *data, rows) for rows in pieces]
+        return np.array(found).mean(keepdims=True)
 
 
 def _network(nets: Stack, i: int) -> Network:
