@@ -63,9 +63,10 @@ class Session:
         self.replay = None
         if device == "cuda":
             self.replay = recorded(self._step)
-            start = [*(nets.weights[i] for i in learning), *len(self.moments) * [torch.zeros(())]]
-            for part, was in zip(self.state, start, strict=True):
-                part.copy_(was)  # the steps that recording took do not count
+            for part, i in zip(self.state, learning, strict=False):
+                part.copy_(nets.weights[i])  # the steps that recording took do not count
+            for moment in self.moments:
+                moment.zero_()
 
     def learn(self, start: int, end: int) -> Array:
         """Train from step `start` to before `end`; the losses, shape (runs, steps)."""
