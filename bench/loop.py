@@ -4,6 +4,7 @@ Default settings, one thread, as in the tutorials. It serves every nonlinearity 
 family, and needs nothing of Fathom but the description of a run and the data.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -28,26 +29,60 @@ class Chain(nn.Module):
         return h
 
 
+def blocks(net: Net) -> nn.ModuleList:
+    """The matrices of every block."""
+    return nn.ModuleList(
+        nn.ModuleList(nn.Linear(net.width, net.width, bias=False) for _ in range(net.block_depth))
+        for _ in range(net.depth)
+    )
+
+
 class Residual(nn.Module):
-    """A stem, blocks h + phi(W h) / sqrt(L), with mean subtraction where asked, a read-out."""
+    """A stem, blocks h + F(h) / sqrt(L) of one or two matrices, each with phi after it, with layer
+    norm and mean subtraction where asked, a read-out."""
 
     def __init__(self, net: Net, inputs: int, outputs: int) -> None:
         super().__init__()
         self.phi, self.center, self.branch = getattr(torch, net.phi), net.center, net.depth**-0.5
-        self.stem = nn.Linear(inputs, net.width, bias=False)
-        self.blocks = nn.ModuleList(
-            nn.Linear(net.width, net.width, bias=False) for _ in range(net.depth)
-        )
+        self.stem, self.blocks = nn.Linear(inputs, net.width, bias=False), blocks(net)
+        layer = net.norm == "layer"
+        self.norm = nn.LayerNorm(net.width, elementwise_affine=False) if layer else nn.Identity()
         self.readout = nn.Linear(net.width, outputs, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.stem(x)
-        for block in self.blocks:
-            z = self.phi(block(h))
+        for number in range(len(self.blocks)):
+            z = self.block(number, self.norm(h))
             if self.center:
                 z = z - z.mean(-1, keepdim=True)
             h = h + self.branch * z
         return self.readout(h)
+
+    def block(self, number: int, z: Tensor) -> Tensor:
+        for matrix in self.blocks[number].children():
+            z = self.phi(matrix(z))
+        return z
+
+
+class Linearised(Residual):
+    """The same, every block replaced by its linearisation in the change of its matrices."""
+
+    def __init__(self, net: Net, inputs: int, outputs: int) -> None:
+        super().__init__(net, inputs, outputs)
+        self.blocks.requires_grad_(False)
+        del self.readout
+        self.changes = blocks(net)
+        self.readout = nn.Linear(net.width, outputs, bias=False)  # the last, as in what is given
+        for change in self.changes.parameters():
+            nn.init.zeros_(change)
+
+    def block(self, number: int, z: Tensor) -> Tensor:
+        moved = torch.zeros_like(z)
+        pairs = zip(self.blocks[number].children(), self.changes[number].children(), strict=True)
+        for matrix, change in pairs:
+            z, moved = matrix(z), matrix(moved) + change(z)
+            z, moved = torch.func.jvp(self.phi, (z,), (moved,))[:2]
+        return z + moved
 
 
 class Layer(nn.Module):
@@ -55,8 +90,8 @@ class Layer(nn.Module):
 
     def __init__(self, width: int, branch: float) -> None:
         super().__init__()
-        self.branch, self.heads, self.norm = branch, width // 16, nn.LayerNorm(width, bias=False)
-        self.norm.weight.requires_grad_(False)
+        self.branch, self.heads = branch, width // 16
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.query, self.key, self.value, self.mix = (
             nn.Linear(width, width, bias=False) for _ in range(4)
         )
@@ -86,33 +121,46 @@ class Transformer(nn.Module):
         self.readout = nn.Linear(net.width, outputs, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.tokens(x) + self.places(torch.arange(x.shape[1]))
+        h = self.tokens(x) + self.places(torch.arange(x.shape[1], device=x.device))
         for layer in self.layers:
             h = layer(h)
         return self.readout(nn.functional.layer_norm(h, h.shape[-1:])).flatten(0, 1)
 
 
-FAMILIES = {"mlp": Chain, "resmlp": Residual, "lm": Transformer}
+FAMILIES = {"mlp": Chain, "resmlp": Residual, "lm": Transformer, "linearised": Linearised}
 
 
 def train(run: Run, steps: int, start: list[Tensor] | None = None) -> list[float]:
     """The losses of a run's first steps; `start` are the weights (fan_in, fan_out) to begin
     with, torch's own without it."""
+    step = prepared(run, start)
+    return [step(number).item() for number in range(steps)]
+
+
+def prepared(
+    run: Run, start: list[Tensor] | None = None, device: str = "cpu"
+) -> Callable[[int], Tensor]:
+    """A run's step as a function of its number, for steps in turn; it gives the loss."""
     about, rate = task(run.task), 2.0**run.optim.log2_lr
-    model = FAMILIES[run.net.family](run.net, about.inputs or run.net.width, about.outputs)
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    with torch.device(device):
+        model = FAMILIES[run.net.family](run.net, about.inputs or run.net.width, about.outputs)
+    weights = list(model.parameters())
     looked_up = 2 if run.net.family == "lm" else 0
     for i, (weight, value) in enumerate(zip(weights, start or [], strict=bool(start))):
         weight.data.copy_(value if i < looked_up else value.T)
-    for frozen in [] if run.net.train_ends else [weights.pop(0), weights.pop()]:
+    for frozen in [] if run.net.train_ends else [weights[0], weights[-1]]:
         frozen.requires_grad_(False)
-    optim = (torch.optim.Adam if run.optim.kind == "adam" else torch.optim.SGD)(weights, rate)
-    order = about.batches(run.seed, run.optim.batch, run.optim.steps)
-    curve = []
-    for rows in order[:steps]:
-        loss = nn.functional.cross_entropy(model(about.x[rows]), about.y[rows].flatten())
+    learning = [weight for weight in weights if weight.requires_grad]
+    optim = (torch.optim.Adam if run.optim.kind == "adam" else torch.optim.SGD)(learning, rate)
+    order = about.batches(run.seed, run.optim.batch, run.optim.steps).to(device)
+    x, y = about.x.to(device), about.y.to(device)
+
+    def step(number: int) -> Tensor:
+        rows = order[number]
+        loss = nn.functional.cross_entropy(model(x[rows]), y[rows].flatten())
         optim.zero_grad()
         loss.backward()
         optim.step()
-        curve.append(loss.item())
-    return curve
+        return loss.detach()
+
+    return step

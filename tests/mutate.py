@@ -128,7 +128,7 @@ MUTATIONS = [
     ),
     Mutation("the share of a step", COMPILED, "schedule(self.optim, step)", "1.0", "lm_kernels"),
     Mutation("which layer is which", COMPILED, "2, 5, 6, 7", "2, 6, 5, 7", "lm_kernels"),
-    Mutation("memory of a card", PLAN, 'on(machine.device) == "cpu")', "True)", "progress"),
+    Mutation("memory of a card", PLAN, ' and on(machine.device) == "cpu"', "", "progress"),
     Mutation(
         "one thread",
         "training/kernels/blas.py",
@@ -182,7 +182,7 @@ MUTATIONS = [
     Mutation("a head's width", LM, "scale=1 / HEAD", "scale=1 / HEAD**0.5", "lm"),
     Mutation("a decay that falls", AUTOGRAD, "1 - self.share * shrink", "1 - shrink", "lm"),
     Mutation("a share of the rate", AUTOGRAD, "move * self.share", "move", "lm"),
-    Mutation("as it was", AUTOGRAD, "        part.copy_(was)", "        pass", "recorded"),
+    Mutation("as it was", AUTOGRAD, "part.copy_(nets.weights[i])", "pass", "recorded"),
     Mutation(
         "looks in order",
         "measurement/layer_sizes.py",

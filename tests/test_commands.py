@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from fathom import __main__ as command
-from fathom import commands, comparison, notebooks, store
+from fathom import commands, comparison, notebooks, report, store
 from fathom.store import ROOT
 
 
@@ -132,12 +132,12 @@ def test_an_error_inside_a_notebook_is_a_sentence_too(
     assert path.exists()
 
 
-def test_the_report_names_every_claim(capsys: pytest.CaptureFixture[str]) -> None:
-    comparison.print_report()
+def test_the_report_is_one_screen_with_every_headline(capsys: pytest.CaptureFixture[str]) -> None:
+    report.print_report()
     said = capsys.readouterr().out
-    for claims in store.params("claims.yaml").values():
-        assert all(name in said for name in claims)
-    assert "make retrain" in said
+    headlines = list(report.headlines())
+    assert len(headlines) >= 10 and all(name in said for _, name, _, _ in headlines)
+    assert len(said.splitlines()) <= 30 and "make retrain" in said
 
 
 @pytest.mark.parametrize(
@@ -218,8 +218,10 @@ def test_nothing_of_ours_is_told_to_listen_beyond_this_machine_or_without_a_toke
         ]
 
 
-def test_the_cluster_of_the_readme_listens_on_this_machine_alone() -> None:
-    lines = re.findall(r"dask (?:scheduler|worker) [^`\n]*&", (ROOT / "README.md").read_text())
+def test_the_cluster_of_the_docs_listens_on_this_machine_alone() -> None:
+    lines = re.findall(
+        r"dask (?:scheduler|worker) [^`\n]*&", (ROOT / "docs/clusters.md").read_text()
+    )
     assert lines
     for line in lines:
         assert "--host 127.0.0.1" in line and "--dashboard-address 127.0.0.1:" in line

@@ -233,7 +233,7 @@ def test_the_memory_of_a_stack_is_not_below_what_it_takes_and_not_thrice_that(
 def test_an_estimate_has_a_row_per_size_and_sums_its_runs(
     make_runs: MakeRuns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fathom.sweeps.plan._seconds", lambda runs, measure: 1 + len(runs))
+    monkeypatch.setattr("fathom.sweeps.plan._seconds", lambda runs, measure, machine: 1 + len(runs))
     runs = make_runs(depth=[1, 2], rules=["mup", "sp"], log2_lr=[-6, -5, -4], seed=[1, 2])
     runs += make_runs(depth=2, phi="tanh", seed=[1, 2, 3])
     found = estimate(runs, machine=PLENTY)

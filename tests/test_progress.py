@@ -11,7 +11,7 @@ from fathom.spec import Machine, Refused, Run
 from fathom.sweeps import plan
 from fathom.sweeps import sweep as engine
 from fathom.sweeps.sweep import reusable, sweep, work
-from fathom.training import compiled
+from fathom.training import compiled, train
 from fathom.training.train import Checkpoint
 
 
@@ -131,6 +131,25 @@ def test_on_a_card_stacks_are_as_large_as_its_memory_and_rows_say_so(
     assert far["numerics"] == row["numerics"] + " cuda"
     table = engine.pd.DataFrame([far])
     assert reusable(runs[:1], "train", table) == [far], "known, whichever device trained it"
+
+
+def test_a_card_has_other_limits_than_a_core_and_no_part_in_what_is_measured(
+    make_runs: MakeRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size: dict[str, Any] = {"phi": "tanh", "width": 64, "depth": 64, "batch": 64, "seed": [1, 2]}
+    step = train.cost(make_runs(**size, steps=1)[0])
+    dear = make_runs(**size, steps=int(2 * train.SAVED / step))
+    runs = make_runs(phi="tanh", seed=list(range(1, 301)))
+    measured = [len(one) for one in plan.stacked(runs, "coordinates", Machine(device="cpu"))]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: Card)
+    sizes = {
+        device: [len(one) for one in plan.stacked(dear, machine=Machine(device=device))]
+        for device in ("cpu", "cuda")
+    }
+    assert sizes == {"cpu": [1, 1], "cuda": [2]}
+    stacks = plan.stacked(runs, "coordinates", Machine(device="cuda"))
+    assert [len(one) for one in stacks] == measured
 
 
 TEXT: dict[str, Any] = {"family": "lm", "phi": "gelu", "task": "text"}

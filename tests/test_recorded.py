@@ -50,8 +50,11 @@ class Recorder(TorchDispatchMode):
 
 @pytest.fixture
 def card(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A card called cuda, on which everything lies where it was."""
-    monkeypatch.setattr(torch.Tensor, "to", lambda self, device: self)
+    """A card called cuda, with a memory of its own."""
+    here = torch.Tensor.to
+    monkeypatch.setattr(
+        torch.Tensor, "to", lambda self, at: self.clone() if at == "cuda" else here(self, at)
+    )
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Recorder)
     monkeypatch.setattr(torch.cuda, "graph", lambda graph, stream: graph)
     monkeypatch.setattr(torch.cuda, "stream", nullcontext)
@@ -84,6 +87,21 @@ def test_a_step_that_is_replayed_is_the_step(
     assert isinstance(getattr(replayed.replay, "__self__", None), Recorder)
     assert np.array_equal(replayed.learn(0, 8), expected)
     assert all(len(np.unique(row)) == 8 for row in expected)
+
+
+def test_a_stack_trained_on_a_card_gets_its_weights_when_the_training_leaves_them(
+    make_runs: MakeRuns, card: None
+) -> None:
+    nets, before = stack(make_runs(**CASES[0], steps=8)), stack(make_runs(**CASES[0], steps=8))
+    there = autograd.Session(nets, "cuda")
+    there.learn(0, 8)
+    pairs = zip(nets.weights, before.weights, there.nets.weights, strict=True)
+    assert all(torch.equal(a, b) and not torch.equal(a, c) for a, b, c in pairs)
+    there.leave(nets)
+    expected = stack(make_runs(**CASES[0], steps=8))
+    autograd.Session(expected, "cpu").learn(0, 8)
+    pairs = zip(nets.weights, expected.weights, strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
 
 
 def test_a_checkpoint_is_read_between_replays(make_runs: MakeRuns, card: None) -> None:

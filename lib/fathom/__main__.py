@@ -10,7 +10,7 @@ retrain [NAME]         train an entry (or all) anew, beside the committed tables
 compare                the committed numbers beside the present ones, claim by claim
 figures [NAME]         redraw one figure (or all) from the tables
 report                 what holds, where the figures are, what to type next
-manifest               write figures/manifest.csv
+pages                  write CLAIMS.md, the gallery, the manifest and the counts of verdicts
 stamp                  store the verdicts of the claim cells in the notebooks
 
 --workers N, --memory-gib N, --scheduler tcp://host:port, --device auto|cpu|cuda

@@ -161,23 +161,23 @@ def compare() -> None:
 
 def report() -> None:
     """Print what holds, and what to type next."""
-    from fathom import comparison
+    from fathom.report import print_report
 
-    comparison.print_report()
+    print_report()
 
 
-def manifest() -> None:
-    """Write where every figure comes from."""
-    from fathom import comparison
+def write_pages() -> None:
+    """Write the pages that are made from tables: claims, gallery, manifest, counts, headlines."""
+    from fathom import pages
 
-    store.write(comparison.manifest(), "manifest", "figures")
+    pages.write()
 
 
 def stamp() -> None:
     """Run the notebooks with a claim cell and store what it prints."""
-    from fathom import comparison
+    from fathom.report import PAPERS
 
-    for name in [f"{paper}/claims" for paper in comparison.PAPERS] + figures.names():
+    for name in [f"{paper}/claims" for paper in PAPERS] + figures.names():
         copy = notebooks.run(name, {"root": "build/stamp"}, f"stamp/{name}", live=False)
         notebooks.stamp(notebooks.NOTEBOOKS / f"{name}.ipynb", copy)
         print(f"stamped: {name}", flush=True)
@@ -188,7 +188,7 @@ COMMANDS: dict[str, Callable[[], None]] = {
     "inputs": write_inputs,
     "compare": compare,
     "report": report,
-    "manifest": manifest,
+    "pages": write_pages,
     "stamp": stamp,
 }
 NAMING: dict[str, Callable[[str | None], None]] = {

@@ -1,24 +1,17 @@
 """What a replicator asks for: retrain, redraw, and set the new beside the committed."""
 
 import subprocess
-from collections.abc import Iterator
-from typing import Any
 
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from fathom import claim, law, store
+from fathom import law, store
+from fathom.report import PAPERS
 from fathom.spec import Refused
 from fathom.store import ROOT
 
 RETRAINED = "build/retrained"
-PAPERS = {
-    "tp6": "Tensor Programs VI",
-    "depthwise": "Depthwise transfer",
-    "laws": "Effective-depth law",
-}
-COLOURS = {claim.HOLDS: "green", claim.FAILS: "red", claim.OPEN: "yellow"}
 
 
 def changed(folder: str) -> list[str]:
@@ -98,87 +91,3 @@ def _print_shifts(console: Console) -> None:
 
 def _range(value: float, low: float, high: float) -> str:
     return f"{value:.3g} [{low:.3g}, {high:.3g}]"
-
-
-def print_report() -> None:
-    """Print what holds and what does not, where the pictures are, and what to type next."""
-    console = Console(width=None if Console().is_terminal else 120)
-    sheet = Table(title="What holds at laptop size", title_justify="left")
-    for name in ("paper", "claim", "", "verdict", "figure"):
-        sheet.add_column(name, overflow="fold")
-    for paper, title in PAPERS.items():
-        for name, said, parts in evaluated(paper):
-            (word,) = claim.overall(parts)
-            where = f"figures/{said['figure']}.svg"
-            sheet.add_row(title, name, said["says"], f"[{COLOURS[word]}]{word}", where)
-    console.print(sheet)
-    console.print(
-        "The figures are the .svg files under figures/ (any browser shows them).\n"
-        "Next: make lab (notebooks), make retrain ENTRY=laws_mlp (minutes), "
-        "make retrain (everything)."
-    )
-
-
-def evaluated(paper: str) -> Iterator[tuple[str, dict[str, Any], pd.DataFrame]]:
-    """A paper's claims that have been evaluated, with their parts, in the order in which
-    claims.yaml tells them."""
-    parts = store.read(f"claims/{paper}")
-    for name, said in store.params("claims.yaml")[paper].items():
-        own = parts[parts["claim"] == name].set_index("part", drop=False)
-        own = own.loc[[part for part in said["parts"] if part in own.index]]
-        if len(own):
-            yield name, said, own
-
-
-def markdown(paper: str) -> str:
-    """The README's table of a paper's claims: each claim with its verdict, then its parts."""
-    lines = [
-        f"**{PAPERS[paper]}**",
-        "",
-        "| claim | the paper | ours | target | verdict |",
-        "|---|---|---|---|---|",
-    ]
-    for name, said, parts in evaluated(paper):
-        (word,) = claim.overall(parts)
-        link = f"[{name}](figures/{said['figure']}.svg)"
-        lines.append(f"| **{link} {said['says']}** | | | | **{word}** |")
-        lines += [_part(row) for row in parts.to_dict("records")]
-    return "\n".join(lines)
-
-
-def _part(row: dict[Any, Any]) -> str:
-    ends = (row["target_low"], row["target_high"])
-    low, high = ("" if abs(end) == float("inf") else f"{end:g}" for end in ends)
-    wanted = f"{low} to {high}" if low and high else f"≥ {low}" if low else f"≤ {high}"
-    ours = _range(row["value"], row["low"], row["high"]).replace("inf", "∞")
-    ours = ours.replace("nan [-∞, ∞]", "not measurable")
-    more = row["seeds_needed"]
-    decide = f"; {more:.0f} seeds would decide" if 0 < more < float("inf") else ""
-    return f"| {row['says']} | {row['paper']} | {ours} | {wanted} | {row['verdict']}{decide} |"
-
-
-def manifest() -> pd.DataFrame:
-    """Where every figure comes from: figure, notebook, entries, tables with digests, command."""
-    rows = []
-    for stage in store.params("dvc.yaml")["stages"].values():
-        drawn = [out for one in stage.get("outs", []) for out in one if out.endswith(".svg")]
-        tables = [
-            dep.removeprefix("artifacts/").removesuffix(".csv")
-            for dep in stage.get("deps", [])
-            if dep.endswith(".csv")
-        ]
-        for figure in drawn:
-            rows.append(
-                {
-                    "figure": figure,
-                    "notebook": f"notebooks/{stage['cmd'].split()[-1]}.ipynb",
-                    "entries": " ".join(
-                        name.replace("/", ".")
-                        for name in tables
-                        if name.split("/")[0] in ("sweep", "probe", "limit", "law")
-                    ),
-                    "tables": " ".join(f"{name}@{store.digest(name)}" for name in tables),
-                    "command": stage["cmd"],
-                }
-            )
-    return pd.DataFrame(rows)

@@ -32,7 +32,8 @@ def texts() -> dict[str, str]:
         elif name.endswith("/claims"):
             found[name] = code + _plain(claims[name.partition("/")[0]])
         else:
-            found[name] = code
+            found[name] = f"title {notebooks.title(f'notebooks/{name}.ipynb')}\n{code}"
+    found["pages"] = _modules(needed("fathom.pages"))
     return found
 
 
@@ -45,10 +46,13 @@ def _code(notebook: str) -> str:
     path = notebooks.NOTEBOOKS / f"{notebook}.ipynb"
     cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
     source = "\n".join(cell.source for cell in cells)
-    files = sorted(set().union(*(needed(name) for name in imported(source))))
-    modules = b"".join(path.read_bytes() for path in files)
-    lines = f"cells {_digest(source.encode())}\nmodules {_digest(modules)} ({len(files)} files)\n"
-    return lines
+    files = frozenset[Path]().union(*(needed(name) for name in imported(source)))
+    return f"cells {_digest(source.encode())}\n{_modules(files)}"
+
+
+def _modules(files: frozenset[Path]) -> str:
+    body = b"".join(path.read_bytes() for path in sorted(files))
+    return f"modules {_digest(body)} ({len(files)} files)\n"
 
 
 def _digest(body: bytes) -> str:

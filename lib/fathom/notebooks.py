@@ -39,6 +39,12 @@ def names() -> list[str]:
     )
 
 
+def title(path: str) -> str:
+    """The finding that a notebook states: its first heading. `path` is below the repository."""
+    cells = nbformat.read(ROOT / path, as_version=4).cells
+    return next(c.source for c in cells if c.cell_type == "markdown").splitlines()[0].lstrip("# ")
+
+
 def run(
     notebook: str, given: dict[str, Any], built: str, *, live: bool = True, kernel: bool = False
 ) -> Path:

@@ -236,6 +236,16 @@ def params(name: str = "params.yaml") -> dict[str, Any]:
     return said
 
 
+def text_of(name: str) -> str:
+    """A page of the suite as text."""
+    return (ROOT / name).read_text()
+
+
+def save_text(text: str, name: str) -> None:
+    """Write a page of the suite, such as CLAIMS.md, whole or not at all."""
+    _replace(ROOT / name, text)
+
+
 def save_texts(texts: Mapping[str, str], root: str) -> None:
     """Write each text as <name>.txt below a root, and remove all others there."""
     places = {ROOT / root / f"{name}.txt": text for name, text in texts.items()}

@@ -20,7 +20,7 @@ from fathom.networks.tasks import CONTEXT, PIECE, task
 from fathom.spec import Machine, Net, Refused, Run
 from fathom.sweeps import workers
 from fathom.training import compiled
-from fathom.training.train import SAVED, cost, denormals_flushed, on, rows, sessions
+from fathom.training.train import SAVED, cost, denormals_flushed, on, pace, rows, sessions
 
 FLIGHT = 5e11  # operations that one stack takes at most, some seconds, where it may be cut
 PROCESS = 0.5  # GiB that Python and torch take in every worker
@@ -30,6 +30,12 @@ LOOK = 0.1  # seconds of steps that an estimate is made from
 def say(sentence: str) -> None:
     """A line for the person who waits."""
     print(sentence, file=sys.stderr, flush=True)
+
+
+def placed(machine: Machine | None, measure: str) -> Machine:
+    """The machine, by default the one at hand; what is measured is never on a card."""
+    here = machine or Machine()
+    return here if measure == "train" else here.model_copy(update={"device": "cpu"})
 
 
 def stacked(
@@ -43,7 +49,7 @@ def stacked(
     cache; and where width or rows are no multiple of 16, runs go one by one, as the tail of
     a vector instruction would fall on another run's numbers.
     """
-    machine = machine or Machine()
+    machine = placed(machine, measure)
     groups: dict[object, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
     if measure == "train" and any(run.task == "gaussian" for run in runs):
         raise Refused("task gaussian has no examples to train on; measure it under probe")
@@ -104,7 +110,7 @@ def _fitting(runs: Sequence[Run], measure: str, machine: Machine) -> int:
 
 def _size(run: Run, measure: str, machine: Machine) -> int:
     net = run.net
-    if cost(run) > SAVED:
+    if cost(run) > SAVED * pace(machine.device):
         return 1
     if on(machine.device) == "cuda":
         return 256
@@ -118,12 +124,12 @@ def _size(run: Run, measure: str, machine: Machine) -> int:
 
 def memory(runs: Sequence[Run], measure: str = "train", machine: Machine | None = None) -> int:
     """Bytes that a stack takes at its peak, roughly, without Python and torch."""
-    return _held(*_networks(runs, measure), measure, machine or Machine())
+    return _held(*_networks(runs, measure), measure, placed(machine, measure))
 
 
-def _in_kernels(run: Run, measure: str, machine: Machine) -> bool:
-    """Whether a run is trained in compiled kernels here; what is measured is never on a card."""
-    return compiled.covers(run) and (measure != "train" or on(machine.device) == "cpu")
+def _in_kernels(run: Run, machine: Machine) -> bool:
+    """Whether a run is trained in compiled kernels here."""
+    return compiled.covers(run) and on(machine.device) == "cpu"
 
 
 def _networks(runs: Sequence[Run], measure: str) -> tuple[Run, int, int]:
@@ -140,7 +146,7 @@ def _held(run: Run, count: int, looks: int, measure: str, machine: Machine) -> i
     model = build(run.net, about.inputs, about.outputs)
     weights = sum(layer.fan_in * layer.fan_out for layer in model.layers)
     seen = min(about.held_out, PIECE)  # of what is held out, at once
-    units, loops = len(model.layers) * run.net.width, _in_kernels(run, measure, machine)
+    units, loops = len(model.layers) * run.net.width, _in_kernels(run, machine)
     if run.net.family == "lm" and loops:  # room for a batch, and for one that is held out
         floats = (count + 5) * weights + 8 * units * rows(run)
     elif run.net.family == "lm":  # of what is held out no gradient is taken
@@ -167,16 +173,16 @@ def estimate(
     One row per size: task, width, depth, batch, steps (the last at which a training is looked
     at), runs, core_seconds, the GiB that one worker holds at its peak, and how many may work at
     once."""
-    machine = machine or Machine()
+    machine = placed(machine, measure)
     groups: dict[object, list[list[Run]]] = defaultdict(list)
     for one in stacked(runs, measure, machine):  # rules cost nothing
         groups[shape(one[0].model_copy(update={"rules": ""}))].append(one)
-    _seconds(runs[:1], measure)  # once for nothing, as the first time loads or compiles
+    _seconds(runs[:1], measure, machine)  # for nothing, as the first time loads or compiles
     lines = []
     for stacks in groups.values():
         run, count = _networks(stacks[0], measure)[0], sum(map(len, stacks))
-        some = stacks[0][: _few(stacks[0], measure)]
-        seconds = _seconds(some, measure) * count / len(some)
+        some = stacks[0][: _few(stacks[0], measure, machine)]
+        seconds = _seconds(some, measure, machine) * count / len(some)
         sizes = {name: run.row()[name] for name in ("task", "width", "depth", "batch", "steps")}
         held = _process(run) + memory(stacks[0], measure, machine) / 2**30
         at_once = workers_allowed(stacks[0], measure, machine)
@@ -232,22 +238,24 @@ def span(seconds: float) -> str:
     return f"{seconds / 60:.1f} minutes" if seconds > 90 else f"{seconds:.1f} seconds"
 
 
-def _few(runs: list[Run], measure: str) -> int:
+def _few(runs: list[Run], measure: str, machine: Machine) -> int:
     """How many runs of a stack tell what each of them takes. In compiled kernels one does, under
     autograd the whole stack; of a measure one network, which by itself takes no less."""
-    if measure == "train" and not compiled.covers(runs[0]):
+    if measure == "train" and not _in_kernels(runs[0], machine):
         return len(runs)
     return _networks(runs, measure)[2]
 
 
-def _seconds(runs: Sequence[Run], measure: str) -> float:
-    """Seconds that runs take on one thread, from their start and some of their steps."""
+def _seconds(runs: Sequence[Run], measure: str, machine: Machine) -> float:
+    """Seconds that runs take on one thread or on a card, from their start and some of their
+    steps."""
     torch.set_num_threads(1)
     start = time.perf_counter()
     if measure != "train":
         measurement.measured(runs, measure)
         return time.perf_counter() - start
-    session, asked = next(sessions(stack(runs), "cpu")), runs[0].optim.steps
+    session = next(sessions(stack(runs), on(machine.device)))
+    asked = runs[0].optim.steps
     begun, done, more, each = time.perf_counter() - start, 0, 1, 0.0
     with denormals_flushed():
         if asked > 1:

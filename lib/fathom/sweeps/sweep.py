@@ -18,9 +18,9 @@ import tqdm.auto
 from fathom import measurement
 from fathom.spec import MEASURED, Machine, Run
 from fathom.sweeps import workers
-from fathom.sweeps.plan import estimate, forecast, say, span, stacked, workers_allowed
+from fathom.sweeps.plan import estimate, forecast, placed, say, span, stacked, workers_allowed
 from fathom.sweeps.workers import Row
-from fathom.training.train import SAVED, Checkpoint, cost, numerics, on, summary, train
+from fathom.training.train import SAVED, Checkpoint, cost, numerics, on, pace, summary, train
 
 CUDA = " cuda"  # ends the numerics of a row that a GPU trained
 LONG = 2e13  # operations from which a sweep says beforehand what it will take, some minutes
@@ -48,15 +48,15 @@ def sweep(
     its `checkpoint`. Raises Refused where a run does not fit into memory, a task has nothing
     to train on, or the workers are lost.
     """
-    machine = machine or Machine()
+    machine = placed(machine, measure)
     rows = {row["key"]: row for row in reusable(runs, measure, known)}
     missing = [run for run in runs if run.key not in rows]
     stacks = sorted(stacked(missing, measure, machine), key=lambda one: -sum(map(cost, one)))
-    if sum(map(cost, missing)) > LONG:
+    if sum(map(cost, missing)) > LONG * pace(machine.device):
         say(forecast(estimate(missing, measure, machine), machine))
     crews, saved = defaultdict(list), dict[str, Kept]()
     for one in stacks:
-        large = _checkpoint(one, measure, checkpoint)
+        large = _checkpoint(one, measure, machine, checkpoint)
         saved |= {one[0].key: large} if large else {}
         crews[workers_allowed(one, measure, machine)].append((one, measure, machine.device, large))
     costs, start = {run.key: cost(run) for run in missing}, time.perf_counter()
@@ -99,9 +99,12 @@ def work(
 
 
 def _checkpoint(
-    runs: list[Run], measure: str, checkpoint: Callable[[str, str], Kept | None]
+    runs: list[Run],
+    measure: str,
+    machine: Machine,
+    checkpoint: Callable[[str, str], Kept | None],
 ) -> Kept | None:
-    large = len(runs) == 1 and measure == "train" and cost(runs[0]) > SAVED
+    large = len(runs) == 1 and measure == "train" and cost(runs[0]) > SAVED * pace(machine.device)
     return checkpoint(runs[0].key, version(runs[0], measure)) if large else None
 
 

@@ -86,7 +86,7 @@ def _cluster(
     except (TypeError, ValueError) as error:
         raise Refused(
             f"scheduler: {scheduler} cannot be spoken to ({str(error).splitlines()[0][:80]}); a "
-            "tls:// address needs certificates in Dask's settings (README, Beyond one machine)"
+            "tls:// address needs certificates in Dask's settings (docs/clusters.md)"
         ) from None
     with client:
         if not client.scheduler_info()["workers"]:

@@ -12,13 +12,12 @@ from fathom.phi import Array
 from fathom.training.kernels.operations import BETA_1, BETA_2
 
 
-def recorded(step: Callable[[], None], state: Sequence[Tensor]) -> Callable[[], None]:
+def recorded(step: Callable[[], None]) -> Callable[[], None]:
     """A step as a GPU records it once and replays it at a single launch (a CUDA graph).
 
     The step may read and write tensors only, always the same ones, and depend on nothing else.
-    Recording needs a few steps to settle what torch allocates; `state` is as before after them.
+    Recording takes three real steps, in which torch settles what it allocates.
     """
-    kept = [part.cpu().clone() for part in state]
     aside, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
     aside.wait_stream(torch.cuda.current_stream())  # autograd keeps to the stream it began on
     with torch.cuda.stream(aside):
@@ -27,19 +26,20 @@ def recorded(step: Callable[[], None], state: Sequence[Tensor]) -> Callable[[], 
     torch.cuda.current_stream().wait_stream(aside)
     with torch.cuda.graph(graph, stream=aside):
         step()
-    for part, was in zip(state, kept, strict=True):
-        part.copy_(was)
     return graph.replay
 
 
 class Session:
-    """The training of a stack; weights and moments change in place."""
+    """The training of a stack; weights and moments change in place. The stack's own weights are
+    trained on the processor, copies of them on a card."""
 
     def __init__(self, nets: Stack, device: str) -> None:
         first, about = nets.runs[0], task(nets.runs[0].task)
-        for parts in (nets.weights, nets.mults):
-            parts[:] = [part.to(device) for part in parts]
-        self.nets = nets._replace(branch=nets.branch.to(device))
+        self.nets = nets._replace(
+            weights=[weight.to(device) for weight in nets.weights],
+            mults=[mult.to(device) for mult in nets.mults],
+            branch=nets.branch.to(device),
+        )
         self.task = about._replace(x=about.x.to(device), y=about.y.to(device))
         self.optim = first.optim
         order = {
@@ -49,7 +49,7 @@ class Session:
         self.order = torch.stack([order[run.seed] for run in nets.runs], dim=1).to(device)
         learning = trained(first.net, nets.model)
         roles = [nets.model.layers[i].role for i in learning]
-        self.weights = [nets.weights[i].requires_grad_() for i in learning]
+        self.weights = [self.nets.weights[i].requires_grad_() for i in learning]
         self.rates = [column([rate(run, role) for run in nets.runs]).to(device) for role in roles]
         self.eps = [epsilon(first, role) for role in roles]
         shrink = [[shrinkage(run, role) for run in nets.runs] for role in roles]
@@ -61,7 +61,13 @@ class Session:
         like = self.nets.branch
         self.index, self.loss = self.order[0].clone(), like.new_zeros(len(nets.runs))
         self.count, self.share = like.new_ones(()), like.new_ones(())
-        self.replay = recorded(self._step, self.state) if device == "cuda" else None
+        self.replay = None
+        if device == "cuda":
+            self.replay = recorded(self._step)
+            for part, i in zip(self.state, learning, strict=False):
+                part.copy_(nets.weights[i])  # the steps that recording took do not count
+            for moment in self.moments:
+                moment.zero_()
 
     def learn(self, start: int, end: int) -> Array:
         """Train from step `start` to before `end`; the losses, shape (runs, steps)."""

@@ -27,6 +27,7 @@ NUMERICS |= {"fashion28": 1, "fashion14": 1, "fashion7": 1}
 
 PIECE = 2e10  # operations between two moments at which training can be interrupted, about 0.2 s
 SAVED = 3e12  # operations between two checkpoints of a large run, about half a minute
+CARD = 200  # how many times as many operations a card does in the same time, roughly
 
 
 def numerics(run: Run) -> str:
@@ -90,6 +91,11 @@ def on(device: str) -> str:
     return "cuda" if device != "cpu" and there else "cpu"
 
 
+def pace(device: str) -> int:
+    """How many operations a device does in the time in which one core does one, roughly."""
+    return CARD if on(device) == "cuda" else 1
+
+
 def train(
     runs: Sequence[Run],
     steps: int | None = None,
@@ -98,15 +104,15 @@ def train(
 ) -> Curves:
     """Train a stack of runs of one shape; `steps` stops early without changing the batches.
 
-    A checkpoint, for one run alone, is read first and written every 3e12 operations: a run
-    cut short goes on from there, to the same bits.
+    A checkpoint, for one run alone, is read first and written every 3e12 operations (6e14 on
+    a card): a run cut short goes on from there, to the same bits.
     """
     first, nets = runs[0], stack(runs)
     end = first.optim.steps if steps is None else min(steps, first.optim.steps)
     curves, held_out = [], []
     with denormals_flushed():
         for session in sessions(nets, on(device)):
-            curves.append(_learn(session, end, _each(nets), checkpoint))
+            curves.append(_learn(session, end, _each(nets) / pace(device), checkpoint))
             session.leave(nets)
             held_out.append(session.held_out())
             del session  # else it would stay while the next one is made
@@ -147,7 +153,7 @@ def _learn(
     session: Session, end: int, each: float, checkpoint: Checkpoint | None, start: int = 0
 ) -> Array:
     """The losses from step `start` to before `end`, those up to a checkpoint from there; `each`
-    is the cost of a step."""
+    is the cost of a step, in a core's operations."""
     curve, since = [], 0.0
     found = checkpoint.load() if checkpoint else None
     if found and _of(session, found, end):

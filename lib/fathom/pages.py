@@ -1,0 +1,136 @@
+"""The pages that a stage writes: all claims, all figures, where each figure comes from, counts."""
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from fathom import claim, notebooks, store
+from fathom.report import PAPERS, counts, evaluated, headlines
+
+INTRODUCTION = """\
+A claim is a sentence of a paper, cut into parts that can be measured. A part **holds** where the
+95 % interval over seeds lies inside the target, **does not hold** where it lies wholly outside, and
+is **inconclusive** otherwise; a claim holds only where all its parts do. Targets stand in
+[claims.yaml](claims.yaml) and were fixed before the first run. Click on a claim's name for its
+figure, on the triangle for its parts. A stage writes this page."""
+BEGIN, END = "<!-- headlines -->", "<!-- /headlines -->"
+
+
+def write() -> None:
+    """Write CLAIMS.md, figures/README.md, figures/manifest.csv, artifacts/claims/metrics.json and
+    the table of headlines in README.md."""
+    store.save_text(claims_page(), "CLAIMS.md")
+    store.save_text(gallery(), "figures/README.md")
+    store.write(manifest(), "manifest", "figures")
+    store.save_text(json.dumps(counts(), indent=1) + "\n", "artifacts/claims/metrics.json")
+    store.save_text(with_headlines(store.text_of("README.md")), "README.md")
+
+
+def with_headlines(page: str) -> str:
+    """A page with the table of headlines between its two marks."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    lines = ["", "| result | paper | verdict |", "|---|---|---|"]
+    for paper, name, said, word in headlines():
+        link = f"[{said['headline']}](figures/{said['figure']}.svg)"
+        lines.append(f"| {link} | {PAPERS[paper]}, {name} | **{word}** |")
+    return f"{before}{BEGIN}" + "\n".join(lines) + f"\n{END}{after}"
+
+
+def claims_page() -> str:
+    """All claims of all papers: a line for each, its parts folded below it."""
+    lines = [
+        "# Every claim, and whether it holds",
+        "",
+        *INTRODUCTION.splitlines(),
+        "",
+    ]
+    for paper, said in counts().items():
+        both = [
+            ", ".join(f"{count} {word}" for word, count in said[kind].items())
+            for kind in ("claims", "parts")
+        ]
+        lines += [f"## {PAPERS[paper]}", "", f"Claims: {both[0]}. Parts: {both[1]}.", ""]
+        for name, one, parts in evaluated(paper):
+            lines += _claim(name, one, parts)
+    return "\n".join(lines)
+
+
+def _claim(name: str, said: dict[str, Any], parts: pd.DataFrame) -> list[str]:
+    word = claim.overall(parts).iloc[0]
+    return [
+        f'<details><summary><a href="figures/{said["figure"]}.svg">{name}</a> '
+        f"{said['says']}: <b>{word}</b></summary>",
+        "",
+        "| part | the paper | ours | target | verdict |",
+        "|---|---|---|---|---|",
+        *(_part(row) for row in parts.to_dict("records")),
+        "",
+        "</details>",
+        "",
+    ]
+
+
+def _part(row: dict[Any, Any]) -> str:
+    ends = (row["target_low"], row["target_high"])
+    low, high = ("" if abs(end) == float("inf") else f"{end:g}" for end in ends)
+    wanted = f"{low} to {high}" if low and high else f"≥ {low}" if low else f"≤ {high}"
+    ours = f"{row['value']:.3g} [{row['low']:.3g}, {row['high']:.3g}]".replace("inf", "∞")
+    ours = ours.replace("nan [-∞, ∞]", "not measurable")
+    more = row["seeds_needed"]
+    decide = f"; {more:.0f} seeds would decide" if 0 < more < float("inf") else ""
+    return f"| {row['says']} | {row['paper']} | {ours} | {wanted} | {row['verdict']}{decide} |"
+
+
+def figures() -> list[dict[str, Any]]:
+    """Every figure: its file, its stage's command, its notebook, the tables it is drawn from."""
+    found = []
+    for stage in store.params("dvc.yaml")["stages"].values():
+        notebook = stage.get("cmd", "").split()[-1:]
+        tables = [
+            dep.removeprefix("artifacts/").removesuffix(".csv")
+            for dep in stage.get("deps", [])
+            if dep.endswith(".csv")
+        ]
+        for out in (name for one in stage.get("outs", []) for name in one if name.endswith(".svg")):
+            about = {"command": stage["cmd"], "notebook": f"notebooks/{notebook[0]}.ipynb"}
+            found.append({"figure": out, **about, "tables": tables})
+    return found
+
+
+def manifest() -> pd.DataFrame:
+    """Where every figure comes from: figure, notebook, entries, tables with digests, command."""
+    rows = []
+    for one in figures():
+        entries = [name for name in one["tables"] if not name.startswith(("paper/", "claims/"))]
+        rows.append(
+            {
+                "figure": one["figure"],
+                "notebook": one["notebook"],
+                "entries": " ".join(name.replace("/", ".") for name in entries),
+                "tables": " ".join(f"{name}@{store.digest(name)}" for name in one["tables"]),
+                "command": one["command"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def gallery() -> str:
+    """Every figure as a picture, under the finding that is its notebook's title."""
+    lines = ["# All figures", "", "This page is written by a stage.", ""]
+    for paper, title in PAPERS.items():
+        lines += [f"## {title}", ""]
+        for one in (one for one in figures() if one["figure"].startswith(f"figures/{paper}/")):
+            place = one["figure"].removeprefix("figures/")
+            alt = store.text_of(one["figure"].replace(".svg", ".txt")).strip().replace("]", ")")
+            tables = ", ".join(f"[{name}](../artifacts/{name}.csv)" for name in one["tables"])
+            lines += [
+                f"### {notebooks.title(one['notebook'])}",
+                "",
+                f"![{alt.replace('[', '(')}]({place})",
+                "",
+                f"[Notebook](../{one['notebook']}). Tables: {tables}.",
+                "",
+            ]
+    return "\n".join(lines)

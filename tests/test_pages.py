@@ -1,0 +1,38 @@
+"""Pages that are written from tables say what the tables say, and links lead somewhere."""
+
+import re
+
+import pytest
+from fathom import pages, store
+from fathom.store import ROOT
+
+
+def test_pages_are_those_that_the_tables_give() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert pages.with_headlines(readme) == readme
+    assert (ROOT / "CLAIMS.md").read_text() == pages.claims_page()
+    assert (ROOT / "figures" / "README.md").read_text() == pages.gallery()
+    assert len(readme.splitlines()) <= 200
+
+
+def test_every_claim_is_on_the_page_of_claims_and_every_part_has_its_verdict() -> None:
+    page = (ROOT / "CLAIMS.md").read_text()
+    for paper, claims in store.params("claims.yaml").items():
+        verdicts = store.read(f"claims/{paper}").set_index(["claim", "part"])["verdict"]
+        for name, one in claims.items():
+            assert f">{name}</a> {one['says']}: <b>" in page
+            for part, said in one["parts"].items():
+                (row,) = [line for line in page.splitlines() if f"| {said['says']} |" in line][:1]
+                assert verdicts[name, part] in row or page.count(f"| {said['says']} |") > 1
+
+
+WRITTEN = ["README.md", "CLAIMS.md", "ARCHITECTURE.md", "figures/README.md"]
+WRITTEN += [f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")]
+
+
+@pytest.mark.parametrize("page", WRITTEN)
+def test_links_lead_somewhere(page: str) -> None:
+    text, place = (ROOT / page).read_text(), (ROOT / page).parent
+    links = re.findall(r"\]\(([^)]+)\)", text) + re.findall(r'href="([^"]+)"', text)
+    inside = [link.split("#")[0] for link in links if not link.startswith("http")]
+    assert [link for link in inside if link and not (place / link).exists()] == []
