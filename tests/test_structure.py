@@ -32,6 +32,7 @@ FLOORS = {
     "law": set(),
     "claim": {"law"},
     "draw": set(),
+    "explore": {"spec", "store", "sweeps", "law", "draw"},
     "in_process": set(),
     "notebooks": {"spec", "store", "in_process"},
     "drawn": {"paths"},

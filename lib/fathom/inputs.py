@@ -27,7 +27,7 @@ def texts() -> dict[str, str]:
     for name in notebooks.names():
         code = _code(name)
         if "/" not in name:
-            entries = said.get(name) or {}
+            entries = said.get(name) or {}  # none of explore, which is no stage
             found |= {f"{name}/{key}": f"{code}{_plain(entry)}" for key, entry in entries.items()}
         elif name.endswith("/claims"):
             found[name] = code + _plain(claims[name.partition("/")[0]])
