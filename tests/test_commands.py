@@ -48,14 +48,18 @@ def edit(path: Path, old: str, new: str) -> None:
         (
             "rules: depth_mup",
             "rules: depth_mpu",
-            "params.yaml sweep.tp6_resmlp[0].rules: 'depth_mpu' is not one of",
+            "params.yaml sweep.tp6_resmlp.random_depth_mup_relu.rules: 'depth_mpu' is not one of",
         ),
         (
             "depth: [4, 8,",
             "depth: [0, 8,",
-            "params.yaml sweep.tp6_resmlp[0].net.depth: 0 is not allowed",
+            "params.yaml sweep.tp6_resmlp.random_depth_mup_relu.net.depth: 0 is not allowed",
         ),
-        ("phi: relu", "fi: relu", "params.yaml sweep.tp6_resmlp[0].net.fi: fi is not one of"),
+        (
+            "phi: relu",
+            "fi: relu",
+            "params.yaml sweep.tp6_resmlp.random_depth_mup_relu.net.fi: fi is not one of",
+        ),
         (
             "width: 64, depth: [4",
             "width: '64', depth: [4",
@@ -185,7 +189,8 @@ def test_a_retraining_that_is_stopped_after_training_trains_nothing_again(
 
     monkeypatch.setattr(commands, "engine", engine)
     monkeypatch.setattr(commands, "plan", lambda *_: None)
-    monkeypatch.setattr(comparison, "print_comparison", lambda: None)
+    for name in ("check_history", "print_comparison"):
+        monkeypatch.setattr(comparison, name, lambda: None)
     monkeypatch.setattr(sys, "argv", ["fathom", "retrain", "laws_mlp"])
     monkeypatch.setattr(commands.subprocess, "run", stop)
     assert command.main() == 130

@@ -24,7 +24,7 @@ LAWS = [
 def grids(engine: str, name: str) -> list[dict[str, Any]]:
     entry: Any = PARAMS[engine][name]
     entry = settings(Probe, entry, name).runs if engine == "probe" else entry
-    return entry if isinstance(entry, list) else [entry]
+    return [entry] if "net" in entry else list(entry.values())
 
 
 @cache

@@ -204,6 +204,8 @@ def test_the_page_on_architecture_is_true() -> None:
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
 def test_cells_call_show_and_write_and_do_nothing_else(notebook: Path) -> None:
+    if notebook.stem == "explore":
+        pytest.skip("for playing: exempt")
     cells = code(notebook)
     assert len(cells) <= 10
     for cell in cells:

@@ -17,6 +17,8 @@ stamp                  store the verdicts of the claim cells in the notebooks
                        what to train on (or FATHOM_WORKERS, FATHOM_MEMORY_GIB,
                        FATHOM_SCHEDULER, FATHOM_DEVICE); on CPUs of one type none of them
                        changes a number, and rows from a GPU say so
+FATHOM_BUILD           the path of a folder that stands in for build/, as where the repository
+                       cannot be written
 """
 
 import argparse

@@ -11,11 +11,23 @@ from collections.abc import Callable
 from typing import Any
 
 from fathom import figures, notebooks, store
-from fathom.spec import Law, Machine, Probe, Refused, Run, grid, limits, nearest, settings
+from fathom.spec import (
+    Law,
+    Machine,
+    Probe,
+    Refused,
+    Run,
+    count,
+    grid,
+    limits,
+    nearest,
+    settings,
+)
 
 TRAINS = ("sweep", "probe")
 ENGINES = (*TRAINS, "limit", "law")
 MACHINE = tuple(name for name in Machine.model_fields if name != "bar")
+MANY = 20_000  # runs of an entry that take more than a second to name
 
 
 def entries(engine: str) -> dict[str, object]:
@@ -43,10 +55,24 @@ def checked(engine: str, name: str) -> tuple[list[Run], str]:
     if engine == "limit":
         limits(said, place)
         return [], "limit"
+    said, place, measure = grids(engine, name)
+    return grid(said, place), measure
+
+
+def grids(engine: str, name: str) -> tuple[object, str, str]:
+    """The grids of an entry that trains or measures, the place they stand at, and the measure."""
+    said, place = entry(engine, name), f"params.yaml {engine}.{name}"
     if engine == "probe":
         asked = settings(Probe, said, place)
-        return grid(asked.runs, f"{place}.runs"), asked.measure
-    return grid(said, place), "train"
+        return asked.runs, f"{place}.runs", asked.measure
+    return said, place, "train"
+
+
+def announce(engine: str, name: str) -> None:
+    """Say how many runs a large entry has; raises Refused where they are more than it may have."""
+    many = count(*grids(engine, name)[:2])
+    if many > MANY:
+        print(f"{engine}.{name}: {many} runs; to name them all takes some seconds", flush=True)
 
 
 def trained(name: str | None) -> list[tuple[str, str]]:
@@ -73,6 +99,8 @@ def _plain(word: str) -> Any:
 
 def engine(kind: str, name: str, root: str = "artifacts") -> None:
     """Run an engine notebook on an entry; its table goes below `root`."""
+    if kind in TRAINS:
+        announce(kind, name)
     checked(kind, name)
     built = f"{kind}/{name}" if root == "artifacts" else f"retrained/{kind}/{name}"
     given = {"name": name, "entry": entry(kind, name), "root": root}
@@ -82,14 +110,18 @@ def engine(kind: str, name: str, root: str = "artifacts") -> None:
 
 
 def plan(name: str | None, root: str = "artifacts") -> None:
-    """Print the grids of entries, what is known, and what the rest would take on this machine."""
+    """Print the grids of entries, what is known, and what the rest would take on this machine.
+    An entry that is refused is so before anything is built."""
+    asked = trained(name)
+    for kind, key in asked:
+        announce(kind, key)
     import pandas as pd
 
     from fathom.sweeps.plan import estimate, forecast, swept
     from fathom.sweeps.sweep import reusable
 
     here, all_found = machine(), []
-    for kind, key in trained(name):
+    for kind, key in asked:
         runs, measure = checked(kind, key)
         done = {row["key"] for row in reusable(runs, measure, store.known(f"{kind}/{key}", root))}
         rest = [run for run in runs if run.key not in done]
@@ -110,6 +142,8 @@ def retrain(name: str | None) -> None:
 
     pairs = trained(name)
     tables = [f"{kind}/{key}" for kind, key in pairs]
+    comparison.check_history()
+    store.check_leave()
     plan(name, comparison.RETRAINED)
     for kind, key in pairs:
         engine(kind, key, comparison.RETRAINED)
@@ -145,7 +179,9 @@ def redraw(name: str | None) -> None:
     for drawn in figures.draw([name] if name else names):
         print(f"drawn: {drawn}", flush=True)
     changed = comparison.changed("figures")
-    if changed:
+    if changed is None:
+        print("Whether they are the committed ones git cannot tell here: make compare says why.")
+    elif changed:
         print(f"These differ from the committed ones: {', '.join(changed)}.")
         print("On another type of CPU, or after a change of tables, that is to be expected.")
     else:
@@ -231,6 +267,12 @@ def answer(words: list[str]) -> int:
         do(words)
     except Refused as error:
         print(f"fathom: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        said = notebooks.refusal(error)
+        if said is None:
+            raise
+        print(f"fathom: {said}", file=sys.stderr)
         return 2
     except notebooks.Failed as error:
         print(f"fathom: {error}", file=sys.stderr)

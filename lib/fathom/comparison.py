@@ -1,5 +1,6 @@
 """What a replicator asks for: retrain, redraw, and set the new beside the committed."""
 
+import os
 import subprocess
 
 import pandas as pd
@@ -14,25 +15,50 @@ from fathom.store import ROOT
 RETRAINED = "build/retrained"
 
 
-def changed(folder: str) -> list[str]:
-    """The files of a folder that differ from the committed ones."""
-    return [line[3:] for line in _git("status", "--porcelain", "--", folder).splitlines()]
+def changed(folder: str) -> list[str] | None:
+    """The files of a folder that differ from the committed ones; None where git knows of none."""
+    if _unknown():
+        return None
+    return [line[3:] for line in _git("status", "--porcelain", "--", folder).stdout.splitlines()]
 
 
 def committed(name: str) -> pd.DataFrame | None:
     """A table as the last commit has it; None where that commit has none."""
-    said = _git("show", f"HEAD:artifacts/{name}.csv")
-    return store.parse(said) if said else None
+    done = _git("show", f"HEAD:./artifacts/{name}.csv")
+    return store.parse(done.stdout) if done.returncode == 0 else None
 
 
-def _git(*words: str) -> str:
+def check_history() -> None:
+    """Raises Refused where git has no committed tables to compare with."""
+    why = _unknown()
+    if why:
+        raise Refused(why)
+
+
+def _unknown() -> str:
+    """Why git knows no committed tables of this tree, in a sentence; empty where it does."""
     try:
-        done = subprocess.run(
-            ["git", *words], cwd=ROOT, capture_output=True, text=True, check=False
-        )
+        done = _git("cat-file", "-e", "HEAD:./artifacts")
     except FileNotFoundError:
-        raise Refused("git: not installed; comparing with the committed tables needs it") from None
-    return done.stdout if done.returncode == 0 else ""
+        return "git: not installed; comparing with the committed tables needs it"
+    if done.returncode == 0:
+        return ""
+    if "dubious ownership" in done.stderr:
+        return (
+            f"git: {ROOT} belongs to another user, and git does not read it; if you trust it, "
+            f"type git config --global --add safe.directory {ROOT}"
+        )
+    return (
+        f"git: no commit holds the tables of {ROOT}, so there is nothing to compare with; work in "
+        "a clone of the repository, or commit artifacts/ before it changes"
+    )
+
+
+def _git(*words: str) -> subprocess.CompletedProcess[str]:
+    said = {**os.environ, "LC_ALL": "C"}
+    return subprocess.run(
+        ["git", *words], cwd=ROOT, capture_output=True, text=True, check=False, env=said
+    )
 
 
 def compared(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
@@ -54,7 +80,9 @@ def shifts(old: pd.DataFrame, new: pd.DataFrame) -> pd.Series:
 
 
 def print_comparison() -> None:
-    """Print committed against present, claim by claim and optimum by optimum."""
+    """Print committed against present, claim by claim and optimum by optimum. Raises Refused
+    where git has no committed tables."""
+    check_history()
     console = Console(width=None if Console().is_terminal else 120)
     for paper, title in PAPERS.items():
         old = committed(f"claims/{paper}")

@@ -2,6 +2,8 @@
 
 import errno
 import logging
+import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,16 @@ from papermill.exceptions import PapermillExecutionError
 
 from fathom import in_process
 from fathom.spec import Refused, nearest
-from fathom.store import ROOT
+from fathom.store import ROOT, VARIABLE, folder
 
 NOTEBOOKS = ROOT / "notebooks"
 FULL = (
     "the disk is full; free some space, not in build/journal; what is finished is kept, and the "
     "same command goes on from there"
 )
+NO_LEAVE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR)
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+OF_DISK = re.compile(r"\[Errno (\d+)\] ([^:]+)(?:: '(.+?)')?")  # as Python prints an OSError
 
 # papermill cannot read a parameter with = inside its value, and has no need to
 logging.getLogger("papermill.translators").setLevel(logging.ERROR)
@@ -56,7 +61,7 @@ def run(
     source = NOTEBOOKS / f"{notebook}.ipynb"
     if not source.exists():
         raise Refused(f"notebooks/{notebook}.ipynb: {notebook} {nearest(notebook, names())}")
-    copy = ROOT / "build" / f"{built}.ipynb"
+    copy = folder("build") / f"{built}.ipynb"
     copy.parent.mkdir(parents=True, exist_ok=True)
     _check(source)
     try:
@@ -82,11 +87,13 @@ def run(
             raise Refused(f"notebooks/{notebook}.ipynb: {error.evalue}") from None
         if error.ename == "KeyboardInterrupt":
             raise KeyboardInterrupt from None
-        if f"[Errno {errno.ENOSPC}]" in str(error.evalue):
-            raise Refused(FULL) from None
+        said = OF_DISK.match(str(error.evalue))
+        of_disk = refusal(OSError(int(said[1]), said[2], said[3])) if said else None
+        if of_disk:
+            raise of_disk from None
         raise Failed(
             f"notebooks/{notebook}.ipynb: {error.ename}: {error.evalue} "
-            f"(the executed notebook is {copy.relative_to(ROOT)})"
+            f"(the executed notebook is {_named(copy)})"
         ) from None
     except KeyboardInterrupt:
         logging.getLogger("asyncio").disabled = True  # else it reports the cell that was cut short
@@ -99,15 +106,43 @@ def run(
     except Refused:
         raise
     except Exception as error:  # in a cell that ran in this process, or where a copy is written
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise Refused(FULL) from None
+        of_disk = refusal(error) if isinstance(error, OSError) else None
+        if of_disk:
+            raise of_disk from None
         if type(error) is LookupError:
             raise Refused(f"notebooks/{notebook}.ipynb: {error}") from None
         raise Failed(
             f"notebooks/{notebook}.ipynb: {type(error).__name__}: {error} "
-            f"(the executed notebook is {copy.relative_to(ROOT)})"
+            f"(the executed notebook is {_named(copy)})"
         ) from None
     return copy
+
+
+def refusal(error: OSError) -> Refused | None:
+    """What is said where a disk is full, or a file cannot be read or written; None for any other
+    error."""
+    path, build = Path(str(error.filename or "")), folder("build")
+    if error.errno in NO_SPACE:
+        return Refused(FULL)
+    if error.errno not in NO_LEAVE and not build.is_relative_to(path):  # it cannot even be made
+        return None
+    why = os.strerror(error.errno or 0)
+    seen = next(filter(os.path.isdir, path.parents), path)
+    if not os.access(seen, os.X_OK) or (os.path.isfile(path) and not os.access(path, os.R_OK)):
+        return Refused(f"{_named(path)}: cannot be read ({why}); give yourself leave to read it")
+    if path.is_relative_to(build) or build.is_relative_to(path):
+        way = f"set {VARIABLE} to a folder that can be written, such as /tmp/fathom"
+    elif path.is_relative_to(ROOT):
+        way = "copy or clone the repository to where it can be, and type the command there"
+    else:
+        way = "make it a folder that can be written"
+    named = _named(path.parent if path.name.startswith(".") else path)  # a file beside its place
+    return Refused(f"{named}: cannot be written ({why}); {way}")
+
+
+def _named(path: Path) -> str:
+    """A path as a reader knows it: from the root of the repository, where it is there."""
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 def _check(source: Path) -> None:

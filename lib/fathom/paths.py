@@ -4,4 +4,5 @@ import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILD = Path(os.environ.get("FATHOM_BUILD") or ROOT / "build").absolute()
+VARIABLE = "FATHOM_BUILD"  # a folder that stands in for build/
+BUILD = Path(os.environ.get(VARIABLE) or ROOT / "build").absolute()

@@ -53,7 +53,7 @@ PHI: dict[str, Phi] = {
     "tanh": _phi(np.tanh, lambda z: 1 / np.cosh(z) ** 2),
     "gelu": _phi(lambda z: z * ndtr(z), lambda z: ndtr(z) + z * np.exp(-(z**2) / 2) / SQRT_2_PI),
 }
-KINK = re.compile(r"kink\((-?\d+(?:\.\d+)?)\)")
+KINK = re.compile(r"kink\((-?\d+(?:\.\d+)?(?:e-\d+)?)\)")
 LEFT = {"linear": 1.0, "relu": 0.0, "abs": -1.0}
 
 

@@ -5,6 +5,7 @@ it was made with. A table whose digest is wrong is refused: numbers edited by ha
 never become official. Everything is written beside its place and then moved into it.
 """
 
+import errno
 import fcntl
 import hashlib
 import io
@@ -21,15 +22,41 @@ import pandas as pd
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from fathom.paths import ROOT
+from fathom.paths import ROOT, VARIABLE
 from fathom.spec import Refused, nearest
 
 MADE_WITH = ("torch", "numpy", "scikit-learn", "scipy")
 
 
+def folder(root: str) -> Path:
+    """The folder that a root such as "artifacts" or "build/smoke" names: one of the repository,
+    but that FATHOM_BUILD, where it is set, stands in for build/. Raises Refused where it cannot."""
+    parts, given = Path(root).parts, os.environ.get(VARIABLE)
+    if parts[:1] != ("build",) or not given:
+        return ROOT / root
+    there = Path(given).resolve()
+    inside = there.is_relative_to(ROOT) and not there.is_relative_to(ROOT / "build")
+    if inside or not Path(given).is_absolute():
+        raise Refused(
+            f"{VARIABLE}: {given!r} cannot stand in for build/; give the whole path of a folder "
+            "outside the repository, such as /tmp/fathom, or leave it unset"
+        )
+    return there.joinpath(*parts[1:])
+
+
 def place(name: str, root: str = "artifacts") -> Path:
     """The path of a table such as "sweep/tp6_resmlp" under a root such as "build/smoke"."""
-    return ROOT / root / f"{name}.csv"
+    return folder(root) / f"{name}.csv"
+
+
+def check_leave(root: str = "artifacts") -> None:
+    """Raises OSError where nothing can be written below a root, before work is done for it."""
+    path = folder(root)
+    there = next(one for one in (path, *path.parents) if one.exists())
+    if not os.access(there, os.W_OK):
+        sealed = os.statvfs(there).f_flag & os.ST_RDONLY
+        code = errno.EROFS if sealed else errno.EACCES
+        raise OSError(code, os.strerror(code), str(path))
 
 
 def text(table: pd.DataFrame) -> str:
@@ -62,8 +89,8 @@ def read(name: str, root: str = "artifacts") -> pd.DataFrame:
     path = place(name, root)
     if not path.exists():
         there = sorted(
-            p.relative_to(ROOT / root).with_suffix("").as_posix()
-            for p in (ROOT / root).rglob("*.csv")
+            p.relative_to(folder(root)).with_suffix("").as_posix()
+            for p in folder(root).rglob("*.csv")
         )
         raise Refused(
             f"{root}/{name}.csv: missing; git checkout or dvc repro brings back a table that "
@@ -126,13 +153,15 @@ class Journal:
     runs. It belongs to one process at a time; raises Refused where another one holds it."""
 
     def __init__(self, name: str, root: str = "artifacts") -> None:
-        self._path, self._table = _journal(name, root), place(name, root)
+        self._path, self._table, self._root = _journal(name, root), place(name, root), root
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if self._path not in _HELD:
             _HELD[self._path] = _lock(self._path.with_suffix(".lock"), f"{root}/{name}")
 
     def keep(self, rows: list[dict[str, Any]]) -> None:
-        """Add finished rows; they are on disk when this returns."""
+        """Add finished rows; they are on disk when this returns. Raises OSError where their
+        table could not be put in its place."""
+        check_leave(self._root)
         with self._path.open("a+b") as journal:
             if journal.tell() and (journal.seek(-1, os.SEEK_END), journal.read())[1] != b"\n":
                 journal.write(b"\n")  # a line that was cut short stays a line of its own
@@ -208,7 +237,7 @@ def _lock(path: Path, name: str) -> TextIO:
 
 
 def _journal(name: str, root: str) -> Path:
-    return ROOT / "build" / "journal" / root / f"{name}.jsonl"
+    return folder("build/journal") / root / f"{name}.jsonl"
 
 
 def _line(line: str) -> dict[str, Any] | None:
@@ -267,8 +296,8 @@ class Drawn(Protocol):
 
 def save_figure(picture: Drawn, name: str, root: str = "figures") -> None:
     """Write a figure as <name>.svg and its alternative text as <name>.txt."""
-    _replace(ROOT / root / f"{name}.svg", picture.svg)
-    _replace(ROOT / root / f"{name}.txt", picture.alt + "\n")
+    _replace(folder(root) / f"{name}.svg", picture.svg)
+    _replace(folder(root) / f"{name}.txt", picture.alt + "\n")
 
 
 def _digest(body: str) -> str:
@@ -276,6 +305,8 @@ def _digest(body: str) -> str:
 
 
 def _replace(path: Path, said: str) -> None:
+    if path.is_file() and path.read_bytes() == said.encode():
+        return  # so that what changes nothing needs no leave to write
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:

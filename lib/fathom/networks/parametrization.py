@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from fathom.spec import ALPHA, Run
+from fathom.spec import Run, numbers
 
 
 class Power(NamedTuple):
@@ -164,7 +164,7 @@ def parametrization(name: str) -> Parametrization:
     """The parametrization that a run's `rules` names, alpha(a, g) included."""
     if name in PARAMETRIZATIONS:
         return PARAMETRIZATIONS[name]
-    general = ALPHA.fullmatch(name)
+    general = numbers(name, "alpha", 2)
     if general is None:
         raise KeyError(name)
-    return alpha(float(general[1]), float(general[2]))
+    return alpha(*general)

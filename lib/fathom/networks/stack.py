@@ -21,13 +21,14 @@ from fathom.networks.tasks import task
 from fathom.spec import Net, Optim, Run
 
 EPSILON = 1e-12  # Adam's
+RATES = ("log2_lr", "log2_lr_ends")
 
 
 def shape(run: Run) -> tuple[object, ...]:
     """What runs must share to be trained as one stack."""
-    net = run.net.model_dump(exclude={"gain", "init_gain"})
-    optim = run.optim.model_dump(exclude={"log2_lr", "log2_lr_ends"})
-    return (*net.values(), *optim.values(), run.rules, run.base, run.task)
+    fields = (*run.net, *run.optim)
+    same = [value for name, value in fields if name not in ("gain", "init_gain", *RATES)]
+    return (*same, run.rules, run.base, run.task)
 
 
 def truncated(run: Run, steps: int = 1) -> Run:

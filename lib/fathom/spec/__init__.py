@@ -5,12 +5,13 @@ its numbers. The words that params.yaml may use, and every sentence about a word
 may not use, live here.
 """
 
-from fathom.spec.grid import grid, limits, settings
-from fathom.spec.run import Base, Law, Limit, Machine, Net, Optim, Part, Probe, Run
+from fathom.spec.grid import count, grid, limits, settings
+from fathom.spec.machine import Machine
+from fathom.spec.run import Base, Law, Limit, Net, Optim, Part, Probe, Run
 from fathom.spec.words import (
-    ALPHA,
     COLUMNS,
     DERIVED,
+    EXAMPLES,
     FAMILIES,
     GAPS,
     MEASURED,
@@ -22,4 +23,5 @@ from fathom.spec.words import (
     TASKS,
     Refused,
     nearest,
+    numbers,
 )

@@ -2,7 +2,8 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -13,47 +14,92 @@ from fathom.spec.words import WORDS, Refused, nearest
 
 P = TypeVar("P", bound=Part)
 PARTS: dict[str, type[Part]] = {"net": Net, "base": Base, "optim": Optim}
+MOST = 250_000  # runs in an entry, ten times as many as the papers' largest: about 0.3 GB
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A grid whose every value is checked, but not yet every combination: where it is written,
+    and the values of each field, such as ("optim", "log2_lr") or ("seed",)."""
+
+    place: str
+    axes: dict[tuple[str, ...], list[Any]]
+
+    def __len__(self) -> int:
+        return math.prod(map(len, self.axes.values()))
+
+    def swept(self) -> str:
+        """What makes it large, such as "401 log2_lr x 5 seed"."""
+        many = {path[-1]: len(values) for path, values in self.axes.items() if len(values) > 1}
+        return " x ".join(f"{size} {name}" for name, size in many.items())
+
+
+def count(entry: object, place: str = "entry") -> int:
+    """How many runs an entry has, known from its lists alone. Raises Refused as `grid` does, but
+    for what is wrong with a combination."""
+    return sum(map(len, _grids(entry, place, Run)))
 
 
 def grid(entry: object, place: str = "entry") -> list[Run]:
     """Every run of an entry: scalars are fixed, lists and {range: [first, last, step]} are
-    swept, a list of grids is their union. `place` (such as "params.yaml sweep.name") begins
-    every error sentence. Raises Refused for anything that is not exactly understood."""
-    grids = entry if isinstance(entry, list) else [entry]
-    if not grids:
-        raise Refused(f"{place}: an empty list has no runs; give at least one grid")
+    swept, a list of grids, or a mapping of grids by name, is their union. `place` (such as
+    "params.yaml sweep.name") begins every error sentence. Raises Refused for anything that is
+    not exactly understood, and for more than MOST runs."""
     runs: dict[str, str] = {}
     found: list[Run] = []
-    for number, one in enumerate(grids):
-        where = f"{place}[{number}]" if isinstance(entry, list) else place
-        for run in _expand(one, where):
-            if run.key in runs:
+    for one in _grids(entry, place, Run):
+        for run in _runs(one):
+            before = runs.setdefault(run.key, one.place)
+            if len(runs) == len(found):
                 raise Refused(
-                    f"{where}: the run {_short(run)} is already named in {runs[run.key]}; "
+                    f"{one.place}: the run {_short(run)} is already named in {before}; "
                     "name each run once"
                 )
-            runs[run.key] = where
             found.append(run)
     return found
 
 
 def limits(entry: object, place: str = "entry") -> list[Limit]:
-    """Every limit of an entry, which is read as a grid of runs is: lists and ranges are swept, a
-    list of grids is their union. Raises Refused for anything that is not exactly understood."""
-    found: list[Limit] = []
-    for number, one in enumerate(entry if isinstance(entry, list) else [entry]):
-        where = f"{place}[{number}]" if isinstance(entry, list) else place
-        said = _mapping(one, where, Limit.model_fields)
-        axes = {
-            name: _values(value, f"{where}.{name}", Limit, name) for name, value in said.items()
-        }
-        for choice in itertools.product(*axes.values()):
-            found.append(settings(Limit, dict(zip(axes, choice, strict=True)), where))
-    if not found:
-        raise Refused(f"{place}: an empty list has no limits; give at least one grid")
+    """Every limit of an entry, which is read as a grid of runs is. Raises Refused for anything
+    that is not exactly understood, and for more than MOST limits."""
+    found = [
+        settings(Limit, dict(zip([path[0] for path in one.axes], choice, strict=True)), one.place)
+        for one in _grids(entry, place, Limit)
+        for choice in itertools.product(*one.axes.values())
+    ]
     if len(set(found)) < len(found):
         raise Refused(f"{place}: a limit is named twice; name each once")
     return found
+
+
+def _grids(entry: object, place: str, whole: type[Part]) -> list[Grid]:
+    """The grids of an entry, which is one grid, a list of them, or a mapping from names."""
+    fields = whole.model_fields
+    if isinstance(entry, list):
+        if not entry:
+            raise Refused(f"{place}: an empty list has no runs; give at least one grid")
+        parts = {f"{place}[{number}]": one for number, one in enumerate(entry)}
+    elif isinstance(entry, Mapping) and _by_name(entry, fields):
+        parts = {f"{place}.{name}": one for name, one in entry.items()}
+    else:
+        parts = {place: entry}
+    found = [Grid(where, _axes(one, where, whole)) for where, one in parts.items()]
+    many = sum(map(len, found))
+    if many > MOST:
+        largest = max(found, key=len)
+        there = f"{largest.place} alone {len(largest)}, " if len(found) > 1 else ""
+        raise Refused(
+            f"{place}: {many} runs ({there}{largest.swept()}) and at most {MOST} are allowed in "
+            "an entry; give shorter lists, or several entries"
+        )
+    return found
+
+
+def _by_name(entry: Mapping[Any, Any], fields: Iterable[str]) -> bool:
+    """Whether a mapping holds grids: none of its keys is a field of a run, a value has some."""
+    return not set(entry) & set(fields) and any(
+        isinstance(one, Mapping) and set(one) & set(fields) for one in entry.values()
+    )
 
 
 def settings(part: type[P], entry: object, place: str) -> P:
@@ -95,35 +141,57 @@ def _mapping(said: object, place: str, known: Iterable[str]) -> Mapping[str, Any
     return said
 
 
-def _expand(one: object, place: str) -> list[Run]:
-    said = _mapping(one, place, Run.model_fields)
+def _axes(one: object, place: str, whole: type[Part]) -> dict[tuple[str, ...], list[Any]]:
+    """The values of every field of a grid, each of them checked."""
+    said = _mapping(one, place, whole.model_fields)
+    parts = PARTS if whole is Run else {}
     axes: dict[tuple[str, ...], list[Any]] = {}
     for key, value in said.items():
-        if key not in PARTS:
-            axes[(key,)] = _values(value, f"{place}.{key}", Run, key)
+        if key not in parts:
+            axes[(key,)] = _values(value, f"{place}.{key}", whole, key)
             continue
-        inner = _mapping(value, f"{place}.{key}", PARTS[key].model_fields)
+        inner = _mapping(value, f"{place}.{key}", parts[key].model_fields)
         for name, choice in inner.items():
-            axes[(key, name)] = _values(choice, f"{place}.{key}.{name}", PARTS[key], name)
-    for key in Run.model_fields:
-        if key not in said:
-            raise Refused(f"{place}: {key} is missing; give {', '.join(Run.model_fields)}")
-        for name, field in (PARTS[key].model_fields if key in PARTS else {}).items():
-            if field.is_required() and (key, name) not in axes:
-                raise Refused(f"{place}.{key}: {name} is missing; {_allowed(PARTS[key], name)}")
-    runs = []
+            axes[(key, name)] = _values(choice, f"{place}.{key}.{name}", parts[key], name)
+    for key, field in whole.model_fields.items():
+        if field.is_required() and key not in said:
+            raise Refused(f"{place}: {key} is missing; give {', '.join(whole.model_fields)}")
+        for name, inner in (parts[key].model_fields if key in parts else {}).items():
+            if inner.is_required() and (key, name) not in axes:
+                raise Refused(f"{place}.{key}: {name} is missing; {_allowed(parts[key], name)}")
+    return axes
+
+
+def _runs(one: Grid) -> Iterator[Run]:
+    """The runs of a grid. Runs share their parts; and as any seed goes with anything, what
+    differs in nothing else is checked once."""
+    axes: dict[str, list[Any]] = {}
+    for name, group in itertools.groupby(one.axes, key=lambda path: path[0]):
+        axes[name] = one.axes[(name,)] if name not in PARTS else _parts(one, name, list(group))
+    seen: dict[tuple[Any, ...], Run] = {}
     for choice in itertools.product(*axes.values()):
-        row: dict[str, Any] = {key: {} for key in PARTS}
-        for path, value in zip(axes, choice, strict=True):
-            if len(path) == 1:
-                row[path[0]] = value
-            else:
-                row[path[0]][path[1]] = value
-        try:
-            runs.append(Run.model_validate(row))
-        except ValidationError as error:
-            raise Refused(f"{place}: {_why(error)}") from None
-    return runs
+        said = dict(zip(axes, choice, strict=True))
+        seed = said.pop("seed")
+        rest = tuple(said.values())
+        if rest not in seen:
+            seen[rest] = _checked(Run, {**said, "seed": seed}, one.place)
+        yield seen[rest].model_copy(update={"seed": seed})
+
+
+def _parts(one: Grid, name: str, paths: list[tuple[str, ...]]) -> list[Part]:
+    choices = itertools.product(*(one.axes[path] for path in paths))
+    names = [path[1] for path in paths]
+    return [
+        _checked(PARTS[name], dict(zip(names, choice, strict=True)), one.place)
+        for choice in choices
+    ]
+
+
+def _checked(part: type[P], said: dict[str, Any], place: str) -> P:
+    try:
+        return part.model_validate(said)
+    except ValidationError as error:
+        raise Refused(f"{place}: {_why(error)}") from None
 
 
 def _values(said: object, place: str, part: type[Part], name: str) -> list[Any]:
@@ -176,10 +244,15 @@ def _range(said: Mapping[str, Any], place: str) -> list[float]:
     if len(ends) not in (2, 3) or not all(_finite(end) for end in ends):
         raise Refused(f"{place}: found {dict(said)!r}; a range is {{range: [first, last, step]}}")
     first, last, step = (*ends, 1)[:3]
-    count = (last - first) / step + 1 if step > 0 else 0
-    if count < 1 or count != int(count):
+    many = (last - first) / step + 1 if step > 0 else 0
+    if many > MOST:
+        raise Refused(
+            f"{place}: the range {ends!r} has {many:.7g} values, more than the {MOST} runs that "
+            "an entry may have; give a shorter one, or a larger step"
+        )
+    if many < 1 or many != int(many):
         raise Refused(
             f"{place}: the range {ends!r} does not go from its first to its last value "
             "in whole steps; give [first, last, step] with step above 0"
         )
-    return [first + i * step for i in range(int(count))]
+    return [first + i * step for i in range(int(many))]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -17,6 +18,7 @@ from fathom.spec.words import (
     SMOOTH,
     SOLVED,
     TASKS,
+    enough_examples,
     known_column,
     known_limit,
     known_phi,
@@ -28,10 +30,6 @@ from fathom.spec.words import (
 
 Count = Annotated[int, Field(ge=1, description="a whole number, at least 1")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, description="a finite number above 0")]
-
-
-def _said(name: str, what: str) -> str:
-    return f"{what} (--{name.replace('_', '-')} or FATHOM_{name.upper()})"
 
 
 class Part(BaseModel):
@@ -125,6 +123,13 @@ class Optim(Part):
         return (self.schedule, self.warmup, self.decay) == ("constant", 0, 0.0)
 
 
+@lru_cache(maxsize=2**16, typed=True)  # runs of a grid share their parts
+def _json(value: Any) -> str:
+    """A part of a run, or a plain value, without what is at its default."""
+    said = value.model_dump(exclude_defaults=True) if isinstance(value, Part) else value
+    return json.dumps(said, sort_keys=True)
+
+
 class Run(Part):
     """One training. `seed` fixes initial weights and batches for all rates, rules and depths."""
 
@@ -143,12 +148,22 @@ class Run(Part):
             )
         return self
 
+    @model_validator(mode="after")
+    def _has_examples_for_a_batch(self) -> "Run":
+        enough_examples(self.optim.batch, self.task)
+        return self
+
     @property
     def key(self) -> str:
         """Twelve hexadecimal digits of identity; a field left at its default does not count,
         so that a field added later leaves every old key as it was."""
-        said = json.dumps(self.model_dump(exclude_defaults=True), sort_keys=True)
-        return hashlib.sha256(said.encode()).hexdigest()[:12]
+        said = {
+            name: _json(value)
+            for name, field in sorted(type(self).model_fields.items())
+            if (value := getattr(self, name)) != field.default
+        }
+        whole = ", ".join(f'"{name}": {value}' for name, value in said.items())
+        return hashlib.sha256(f"{{{whole}}}".encode()).hexdigest()[:12]
 
     def row(self) -> dict[str, Any]:
         """The run as columns of a table: the fields' names, with base_width and base_depth."""
@@ -156,29 +171,6 @@ class Run(Part):
         ends = {"rules": self.rules, "task": self.task, "seed": self.seed}
         order = {**self.net.model_dump(), **base, **self.optim.model_dump(), **ends}
         return {name: order[name] for name in COLUMNS}
-
-
-class Machine(Part):
-    """What runs are trained on. On processors of one type it changes no number."""
-
-    workers: Annotated[
-        int | None, Field(ge=1, description=_said("workers", "a whole number, at least 1"))
-    ] = None
-    memory_gib: Annotated[
-        float, Field(gt=0, allow_inf_nan=False, description=_said("memory_gib", "a number of GiB"))
-    ] = 4.0
-    scheduler: Annotated[
-        str | None,
-        Field(
-            pattern=r"^(tcp|tls)://.+:\d+$",
-            description=_said("scheduler", "the address of a Dask scheduler, tcp://host:port"),
-        ),
-    ] = None
-    device: Annotated[
-        str,
-        Field(pattern="^(auto|cpu|cuda)$", description=_said("device", "one of auto, cpu, cuda")),
-    ] = "auto"
-    bar: Annotated[str, one_of(("auto", "text"))] = "auto"
 
 
 class Limit(Part):
@@ -202,6 +194,7 @@ class Limit(Part):
 
     @model_validator(mode="after")
     def _fits_into_memory(self) -> "Limit":
+        enough_examples(self.batch, self.task)
         gib = 32 * (self.depth * self.steps * self.batch) ** 2 / 2**30
         if gib > LARGEST:
             raise ValueError(
@@ -255,7 +248,7 @@ class Probe(Part):
     """A probe entry: what is measured, and the grids of runs it is measured on."""
 
     measure: Annotated[str, one_of(MEASURES)]
-    runs: Annotated[Any, Field(description="a grid, or a list of grids")]
+    runs: Annotated[Any, Field(description="a grid, a list of grids, or grids by name")]
 
 
 class Law(Part):

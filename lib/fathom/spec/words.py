@@ -10,17 +10,17 @@ from pydantic import AfterValidator
 FAMILIES = ("mlp", "resmlp", "linearised", "lm")
 PHIS = ("linear", "relu", "abs", "tanh", "gelu")
 RULES = ("sp", "ntp", "mup", "ode", "depth_mup", "am_mup", "completep", "first_layer")
-TASKS = (
-    "digits",
-    "digits_noisy",
-    "digits_random",
-    "digits_sum",
-    "digits_mse",
-    *(f"fashion{side}{kind}" for side in (28, 14, 7) for kind in ("", "_noisy", "_random")),
-    "text",
-    "gaussian",
-    "unit",
-)
+EXAMPLES = {  # that a task has to train on: a batch holds none of them twice
+    "digits": 1509,
+    "digits_noisy": 1509,
+    "digits_random": 1509,
+    "digits_sum": 20_000,
+    "digits_mse": 1509,
+    **{f"fashion{s}{kind}": 60_000 for s in (28, 14, 7) for kind in ("", "_noisy", "_random")},
+    "text": 79_965,
+    "unit": 1,
+}
+TASKS = (*EXAMPLES, "gaussian")  # gaussian draws as many as a batch asks for
 SOLVED = (*(name for name in TASKS if name.startswith("digits")), "unit")  # for limits
 EQUATIONS = ("complete", "corrected", "printed", "uncentred")  # of the nonlinear limit
 SMOOTH = ("linear", "tanh", "gelu")
@@ -55,10 +55,12 @@ COLUMNS = (
     *("kind", "batch", "steps", "schedule", "warmup", "decay", "log2_lr_ends", "log2_lr", "seed"),
 )
 SIZES = ("layers", "log2_gain")  # of a run, counted from its columns
+KINK = "kink(s), for example kink(-0.5)"
+ALPHA = "alpha(a, g), for example alpha(0.5, 0.25)"
 WORDS: dict[str, tuple[str, ...]] = {
     "family": FAMILIES,
-    "phi": (*PHIS, "kink(s)"),
-    "rules": (*RULES, "alpha(a, g)"),
+    "phi": (*PHIS, KINK),
+    "rules": (*RULES, ALPHA),
     "task": TASKS,
     "order": ("post", "pre"),
     "norm": ("none", "layer"),
@@ -72,8 +74,9 @@ WORDS: dict[str, tuple[str, ...]] = {
     "over": ("log2_lr", "log2_gain"),
     "predictions": PREDICTIONS,
 }
-KINK = re.compile(r"kink\((-?\d+(?:\.\d+)?)\)")
-ALPHA = re.compile(r"alpha\((-?\d+(?:\.\d+)?), ?(-?\d+(?:\.\d+)?)\)")
+LARGEST = 10  # number in a word: powers of a depth that are larger leave the range of numbers
+_NUMBER = r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?:/0*[1-9]\d*)?)\s*"
+_WORD = re.compile(rf"(\w+)\({_NUMBER}(?:,{_NUMBER})?\)")
 
 
 class Refused(ValueError):
@@ -101,31 +104,53 @@ def one_of(names: tuple[str, ...]) -> AfterValidator:
     return AfterValidator(check)
 
 
+def numbers(word: str, name: str, count: int) -> tuple[float, ...] | None:
+    """The numbers of a word such as alpha(0.5, .25) or alpha(1/2, 1/4), which has this name and
+    so many of them; None for any other word."""
+    said = _WORD.fullmatch(word.strip())
+    if said is None or said[1] != name:
+        return None
+    parts = [part.partition("/") for part in said.groups()[1:] if part]
+    found = tuple(float(top) / float(bottom or 1) + 0.0 for top, _, bottom in parts)  # -0 is 0
+    return found if len(found) == count else None
+
+
+def _with_numbers(word: str, name: str, count: int, plain: tuple[str, ...], form: str) -> str:
+    """One of the plain words, or the one spelling of a name with numbers, each to six digits; a
+    ValueError for anything else."""
+    found = numbers(word, name, count)
+    if found is None and word not in plain:
+        if word.startswith(f"{name}("):
+            raise ValueError(f"is not of the form {form}; inside a list write it in quotes")
+        raise ValueError(nearest(word, (*plain, form)))
+    if found is not None and max(map(abs, found)) > LARGEST:
+        raise ValueError(f"has a number that is not within -{LARGEST} and {LARGEST}")
+    return word if found is None else f"{name}({', '.join(f'{number:g}' for number in found)})"
+
+
 def known_rules(word: str) -> str:
     """The name of a parametrization, alpha(a, g) included, or a ValueError."""
-    general = ALPHA.fullmatch(word)
-    if general:
-        return f"alpha({float(general[1]):g}, {float(general[2]):g})"
-    if word not in RULES:
-        raise ValueError(nearest(word, WORDS["rules"]))
-    return word
+    return _with_numbers(word, "alpha", 2, RULES, ALPHA)
 
 
 def known_limit(word: str) -> str:
     """The name of a parametrization that has a limit of infinite width, or a ValueError."""
-    if not ALPHA.fullmatch(word) and word not in WIDE:
-        raise ValueError(nearest(word, (*WIDE, "alpha(a, g)")))
-    return known_rules(word)
+    return _with_numbers(word, "alpha", 2, WIDE, ALPHA)
 
 
 def known_phi(word: str) -> str:
     """The name of a nonlinearity, kink(s) included, or a ValueError."""
-    kink = KINK.fullmatch(word)
-    if kink:
-        return f"kink({float(kink[1]):g})"
-    if word not in PHIS:
-        raise ValueError(nearest(word, WORDS["phi"]))
-    return word
+    return _with_numbers(word, "kink", 1, PHIS, KINK)
+
+
+def enough_examples(batch: int, task: str) -> None:
+    """Raises a ValueError where a batch would hold an example of its task twice."""
+    most = EXAMPLES.get(task, batch)
+    if batch > most:
+        raise ValueError(
+            f"batch {batch} is larger than task {task}, which has {most} to train on; give a "
+            f"batch of at most {most}"
+        )
 
 
 def known_column(word: str) -> str:
@@ -142,4 +167,4 @@ def whole_halves(log2_lr: float) -> float:
             "is not a multiple of 1/2: log2_lr is the base-2 logarithm of the rate "
             "(a rate of 0.001 is about -10)"
         )
-    return log2_lr
+    return log2_lr + 0.0  # -0 is 0

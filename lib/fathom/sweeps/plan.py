@@ -11,13 +11,14 @@ from typing import Any
 
 import pandas as pd
 import torch
+import tqdm
 
 from fathom import measurement
 from fathom.measurement.observe import BY_STEPS, EXAMPLES, trainings
 from fathom.networks.families import build
 from fathom.networks.stack import shape, stack, truncated
 from fathom.networks.tasks import CONTEXT, PIECE, task
-from fathom.spec import Machine, Net, Refused, Run
+from fathom.spec import COLUMNS, Machine, Net, Refused, Run
 from fathom.sweeps import workers
 from fathom.training import compiled
 from fathom.training.train import SAVED, cost, denormals_flushed, on, pace, rows, sessions
@@ -179,7 +180,8 @@ def estimate(
         groups[shape(one[0].model_copy(update={"rules": ""}))].append(one)
     _seconds(runs[:1], measure, machine)  # for nothing, as the first time loads or compiles
     lines = []
-    for stacks in groups.values():
+    about = {"desc": "measuring steps of every size", "delay": 2, "leave": False}
+    for stacks in tqdm.tqdm(groups.values(), **about):
         run, count = _networks(stacks[0], measure)[0], sum(map(len, stacks))
         some = stacks[0][: _few(stacks[0], measure, machine)]
         seconds = _seconds(some, measure, machine) * count / len(some)
@@ -197,13 +199,15 @@ def estimate(
 def swept(runs: Sequence[Run]) -> list[str]:
     """The grid of runs, a line per field that is not at its default: its name and its values,
     or first to last where they are evenly spaced."""
-    table = pd.DataFrame([run.row() for run in runs])
+    apart = {(run.net, run.rules, run.base, run.optim, run.task): run for run in runs}
+    rows, seeds = [run.row() for run in apart.values()], [run.seed for run in runs]
     plain = {**Net(family="mlp", width=1, depth=1).model_dump(), "schedule": "constant"}
     plain |= {"warmup": 0, "decay": 0.0, "log2_lr_ends": None}
     lines = []
-    for name in table:
-        values = table[name].dropna().unique().tolist()
-        if values and (name in ("width", "depth", "family") or values != [plain.get(str(name))]):
+    for name in COLUMNS:
+        said = seeds if name == "seed" else [row[name] for row in rows]
+        values = [value for value in dict.fromkeys(said) if value is not None]
+        if values and (name in ("width", "depth", "family") or values != [plain.get(name)]):
             lines.append(f"{name}: {_listed(values)}")
     return lines
 
@@ -235,6 +239,8 @@ def forecast(found: pd.DataFrame, machine: Machine) -> str:
 
 def span(seconds: float) -> str:
     """A time in words."""
+    if seconds > 7200:
+        return f"{seconds / 3600:.1f} hours"
     return f"{seconds / 60:.1f} minutes" if seconds > 90 else f"{seconds:.1f} seconds"
 
 

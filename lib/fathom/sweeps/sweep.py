@@ -59,6 +59,9 @@ def sweep(
         large = _checkpoint(one, measure, machine, checkpoint)
         saved |= {one[0].key: large} if large else {}
         crews[workers_allowed(one, measure, machine)].append((one, measure, machine.device, large))
+    if missing:
+        keep([])  # what cannot be kept is not worth training
+    lost = sum(map(_diverged, rows.values()))
     costs, start = {run.key: cost(run) for run in missing}, time.perf_counter()
     with _bar(machine, sum(costs.values()), len(missing), len(rows)) as bar:
         for done in _finished(crews, machine):
@@ -67,7 +70,7 @@ def sweep(
                 if row["key"] in saved:
                     saved.pop(row["key"]).discard()
             rows |= {row["key"]: row for row in done}
-            lost = sum(_diverged(row) for row in rows.values())
+            lost += sum(map(_diverged, done))
             bar.set_postfix_str(f"{len(rows)} of {len(runs)} done, {lost} diverged", refresh=False)
             bar.update(sum(costs[row["key"]] for row in done))
     if missing:

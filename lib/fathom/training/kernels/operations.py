@@ -4,9 +4,12 @@ No compiled function has leave to regroup or fuse operations: numbers would depe
 where it was compiled. Sums over a row are therefore matrix products, where they are many.
 """
 
+import atexit
 import hashlib
 import math
 import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +29,21 @@ COMPILED_FROM = (*sorted(HERE.glob("*.py")), HERE.parents[1] / "networks/familie
 
 
 def _cache() -> Path:
-    """Where compiled functions are kept. Of what a function calls and is handed, numba notices no
-    change, so all files that decide it have a part in the folder's name. (Where this cannot be
-    written, numba keeps them for the user, and goes by each function's own file.)"""
+    """Where compiled functions are kept: the first of numba's own setting, FATHOM_BUILD, this
+    folder and the user's cache that can be written, else a folder that goes with the process. Of
+    what a function calls and is handed, numba notices no change, so all files that decide it have a
+    part in the folder's name."""
     sources = hashlib.sha256(b"".join(path.read_bytes() for path in COMPILED_FROM))
-    return (
-        Path(os.environ.get("NUMBA_CACHE_DIR") or HERE / "__pycache__") / sources.hexdigest()[:16]
-    )
+    build, home = os.environ.get("FATHOM_BUILD"), os.path.expanduser("~")
+    own = os.environ.get("XDG_CACHE_HOME") or f"{home}/.cache"
+    asked = os.environ.get("NUMBA_CACHE_DIR"), build and f"{build}/kernels"
+    for folder in map(Path, (*filter(None, asked), HERE / "__pycache__", f"{own}/fathom")):
+        there = next(one for one in (folder, *folder.parents) if os.path.exists(one))
+        if there.is_dir() and os.access(there, os.W_OK | os.X_OK) and folder.parts[0] != "~":
+            return folder.absolute() / sources.hexdigest()[:16]
+    passing = tempfile.mkdtemp(prefix="fathom-")
+    atexit.register(shutil.rmtree, passing, ignore_errors=True)
+    return Path(passing)
 
 
 CONFIG.CACHE_DIR = str(_cache())
