@@ -4,18 +4,20 @@ import hashlib
 import itertools
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import MakeRuns
 from dvc.utils.hydra import apply_overrides
-from fathom import store
+from fathom import commands, store
 from fathom.commands import checked, entry, grids, trained
 from fathom.spec import Limit, Refused, Run, count, grid, limits
 from fathom.spec import grid as build
 from fathom.spec.grid import MOST
 from fathom.store import ROOT
+from fathom.sweeps.plan import span, swept
 from ruamel.yaml import YAML
 
 SMALL: dict[str, Any] = {
@@ -147,3 +149,41 @@ def test_dvc_can_change_one_grid_of_every_entry(tmp_path: Path) -> None:
         runs = build(said["runs"] if engine == "probe" else said, place)
         assert {901, 902, 903} <= {run.seed for run in runs}
         assert entry(engine, name) != said
+
+
+def test_a_time_is_told_in_words() -> None:
+    said = [span(seconds) for seconds in (2, 90, 91, 7200, 7201, 360_000)]
+    assert said == [
+        *("2.0 seconds", "90.0 seconds", "1.5 minutes", "120.0 minutes"),
+        *("2.0 hours", "100.0 hours"),
+    ]
+
+
+def test_the_grid_of_runs_is_told_once_for_each_field(make_runs: MakeRuns) -> None:
+    runs = make_runs(depth=[2, 4], phi=["relu", "abs"], log2_lr=[-4, -3, -2, -1], seed=[3, 1])
+    runs += make_runs(depth=8, schedule="cosine", warmup=1, seed=[2, 1])
+    said = swept(runs)
+    for line in ("depth: 2, 4, 8", "phi: relu, abs", "log2_lr: -4 to -1", "seed: 1, 2, 3"):
+        assert line in said
+    assert "schedule: constant, cosine" in said and "warmup: 0, 1" in said
+    assert not [line for line in said if line.startswith(("gain", "decay", "log2_lr_ends"))]
+
+
+def test_a_large_entry_is_counted_before_anything_else(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = large(300)
+    monkeypatch.setattr(commands, "entries", lambda kind: {"big": said} if kind == "sweep" else {})
+
+    def stop(*_: object) -> None:
+        assert capsys.readouterr().out.startswith("sweep.big: 240600 runs; ")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "checked", stop)
+    for what in (partial(commands.plan, "big"), partial(commands.engine, "sweep", "big")):
+        with pytest.raises(KeyboardInterrupt):
+            what()
+    said["seed"] = {"range": [1, 3000]}
+    for what in (partial(commands.plan, None), partial(commands.engine, "sweep", "big")):
+        with pytest.raises(Refused, match=r"params.yaml sweep.big: 2406000 runs"):
+            what()

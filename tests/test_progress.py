@@ -96,7 +96,7 @@ def test_a_plan_refuses_before_it_trains_anything(
         raise AssertionError
 
     monkeypatch.setattr(plan, "sessions", sessions)
-    given = {"memory": {"batch": 10**8}, "gaussian": {"task": "gaussian", "train_ends": False}}
+    given = {"memory": {"steps": 10**8}, "gaussian": {"task": "gaussian", "train_ends": False}}
     runs, machine = make_runs(**given[what]), Machine(workers=1)
     says = {"memory": "one run needs", "gaussian": "gaussian has no examples to train on"}[what]
     for asked in (plan.estimate, plan.stacked):

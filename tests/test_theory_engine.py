@@ -164,7 +164,7 @@ def test_entries_are_refused_in_a_sentence(changes: dict[str, Any], says: str) -
 def test_an_entry_without_a_depth_or_without_grids_is_refused() -> None:
     with pytest.raises(Refused, match="depth is missing"):
         limits({name: value for name, value in ENTRY.items() if name != "depth"})
-    with pytest.raises(Refused, match="an empty list has no limits"):
+    with pytest.raises(Refused, match="an empty list has no runs"):
         limits([])
 
 

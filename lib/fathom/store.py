@@ -153,15 +153,14 @@ class Journal:
     runs. It belongs to one process at a time; raises Refused where another one holds it."""
 
     def __init__(self, name: str, root: str = "artifacts") -> None:
-        self._path, self._table, self._root = _journal(name, root), place(name, root), root
+        check_leave(root)  # what cannot be kept is not worth training
+        self._path, self._table = _journal(name, root), place(name, root)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if self._path not in _HELD:
             _HELD[self._path] = _lock(self._path.with_suffix(".lock"), f"{root}/{name}")
 
     def keep(self, rows: list[dict[str, Any]]) -> None:
-        """Add finished rows; they are on disk when this returns. Raises OSError where their
-        table could not be put in its place."""
-        check_leave(self._root)
+        """Add finished rows; they are on disk when this returns."""
         with self._path.open("a+b") as journal:
             if journal.tell() and (journal.seek(-1, os.SEEK_END), journal.read())[1] != b"\n":
                 journal.write(b"\n")  # a line that was cut short stays a line of its own

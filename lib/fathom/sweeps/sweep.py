@@ -59,8 +59,6 @@ def sweep(
         large = _checkpoint(one, measure, machine, checkpoint)
         saved |= {one[0].key: large} if large else {}
         crews[workers_allowed(one, measure, machine)].append((one, measure, machine.device, large))
-    if missing:
-        keep([])  # what cannot be kept is not worth training
     lost = sum(map(_diverged, rows.values()))
     costs, start = {run.key: cost(run) for run in missing}, time.perf_counter()
     with _bar(machine, sum(costs.values()), len(missing), len(rows)) as bar:
