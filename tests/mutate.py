@@ -200,8 +200,8 @@ MUTATIONS = [
     Mutation(
         "other versions",
         "store.py",
-        " and _made_with(place(name, root)) == _versions()",
-        "",
+        "if made_with.endswith(",
+        "if made_with or str(",
         "journal",
     ),
     Mutation(

@@ -7,6 +7,7 @@ import pandas as pd
 
 from fathom import claim, notebooks, store
 from fathom.report import PAPERS, counts, evaluated, headlines
+from fathom.store import ROOT
 
 INTRODUCTION = """\
 A claim is a sentence of a paper, cut into parts that can be measured. A part **holds** where the
@@ -24,7 +25,7 @@ def write() -> None:
     store.save_text(gallery(), "figures/README.md")
     store.write(manifest(), "manifest", "figures")
     store.save_text(json.dumps(counts(), indent=1) + "\n", "artifacts/claims/metrics.json")
-    store.save_text(with_headlines(store.text_of("README.md")), "README.md")
+    store.save_text(with_headlines((ROOT / "README.md").read_text()), "README.md")
 
 
 def with_headlines(page: str) -> str:
@@ -123,7 +124,9 @@ def gallery() -> str:
         lines += [f"## {title}", ""]
         for one in (one for one in figures() if one["figure"].startswith(f"figures/{paper}/")):
             place = one["figure"].removeprefix("figures/")
-            alt = store.text_of(one["figure"].replace(".svg", ".txt")).strip().replace("]", ")")
+            alt = (
+                (ROOT / one["figure"].replace(".svg", ".txt")).read_text().strip().replace("]", ")")
+            )
             tables = ", ".join(f"[{name}](../artifacts/{name}.csv)" for name in one["tables"])
             lines += [
                 f"### {notebooks.title(one['notebook'])}",

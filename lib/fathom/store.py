@@ -54,8 +54,7 @@ def check_leave(root: str = "artifacts") -> None:
     path = folder(root)
     there = next(one for one in (path, *path.parents) if one.exists())
     if not os.access(there, os.W_OK):
-        sealed = os.statvfs(there).f_flag & os.ST_RDONLY
-        code = errno.EROFS if sealed else errno.EACCES
+        code = errno.EROFS if os.statvfs(there).f_flag & os.ST_RDONLY else errno.EACCES
         raise OSError(code, os.strerror(code), str(path))
 
 
@@ -72,11 +71,6 @@ def text(table: pd.DataFrame) -> str:
 
 def _versions() -> str:
     return ", ".join(f"{name} {version(name).split('+')[0]}" for name in MADE_WITH)
-
-
-def _made_with(path: Path) -> str:
-    """The versions that a table's first line names."""
-    return path.read_text().partition("\n")[0].partition(" made with ")[2]
 
 
 def write(table: pd.DataFrame, name: str, root: str = "artifacts") -> None:
@@ -140,8 +134,9 @@ def discard(names: list[str], root: str) -> None:
 def known(name: str, root: str = "artifacts") -> pd.DataFrame | None:
     """The rows that need not be trained again: those of the table, if there is one made with
     the versions installed here, and those a killed sweep left in its journal."""
-    there = place(name, root).exists()
-    rows = [read(name, root)] if there and _made_with(place(name, root)) == _versions() else []
+    table = place(name, root)
+    made_with = table.open().readline().rstrip() if table.exists() else ""
+    rows = [read(name, root)] if made_with.endswith(f" made with {_versions()}") else []
     path = _journal(name, root)
     said = path.read_text(errors="replace") if path.exists() else ""
     rows.append(pd.DataFrame([row for line in said.splitlines() if (row := _line(line))]))
@@ -150,7 +145,8 @@ def known(name: str, root: str = "artifacts") -> pd.DataFrame | None:
 
 class Journal:
     """What a sweep leaves on disk while it runs: finished rows, and checkpoints of large
-    runs. It belongs to one process at a time; raises Refused where another one holds it."""
+    runs. It belongs to one process at a time; raises Refused where another one holds it, and
+    OSError where the table could not be put in its place."""
 
     def __init__(self, name: str, root: str = "artifacts") -> None:
         check_leave(root)  # what cannot be kept is not worth training
@@ -256,17 +252,11 @@ def params(name: str = "params.yaml") -> dict[str, Any]:
     except OSError:
         raise Refused(f"{name}: missing or unreadable") from None
     except YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" line {mark.line + 1}" if mark else ""
+        where = f" line {mark.line + 1}" if (mark := getattr(error, "problem_mark", None)) else ""
         raise Refused(f"{name}{where}: {getattr(error, 'problem', None) or 'not YAML'}") from None
     if not isinstance(said, dict):
         raise Refused(f"{name}: found {said!r}; give a mapping of engines to experiments")
     return said
-
-
-def text_of(name: str) -> str:
-    """A page of the suite as text."""
-    return (ROOT / name).read_text()
 
 
 def save_text(text: str, name: str) -> None:
