@@ -135,7 +135,7 @@ def known(name: str, root: str = "artifacts") -> pd.DataFrame | None:
     """The rows that need not be trained again: those of the table, if there is one made with
     the versions installed here, and those a killed sweep left in its journal."""
     table = place(name, root)
-    made_with = table.open().readline().rstrip() if table.exists() else ""
+    made_with = table.read_text().partition("\n")[0] if table.exists() else ""
     rows = [read(name, root)] if made_with.endswith(f" made with {_versions()}") else []
     path = _journal(name, root)
     said = path.read_text(errors="replace") if path.exists() else ""
