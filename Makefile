@@ -1,6 +1,7 @@
 # Every command of the suite. `make` alone lists them.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
+SHELL := /bin/bash
 PYTHON ?= python3
 FATHOM := .venv/bin/python -m fathom
 LONGEST := tests/test_pipeline.py
@@ -45,11 +46,11 @@ compare: .venv/.lock ## the committed numbers beside the present ones, claim by 
 	@$(FATHOM) compare
 
 test: .venv/.lock ## all checks, as CI runs them
-	@.venv/bin/ruff check .
-	@.venv/bin/ruff format --check .
-	@.venv/bin/basedpyright
-	@.venv/bin/pytest -n 2 --dist loadscope -q --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks
-	@.venv/bin/pytest -p no:nbval -n 2 --dist loadfile --no-loadscope-reorder -q -m "slow or not slow" $(LONGEST_FIRST)
+	@TIMEFORMAT="ruff and types: %0R s"; time (.venv/bin/ruff check . \
+	  && .venv/bin/ruff format --check . && .venv/bin/basedpyright)
+	@TIMEFORMAT="notebooks: %0R s"; time .venv/bin/pytest -n 2 --dist loadscope -q --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks
+	@TIMEFORMAT="tests: %0R s"; time .venv/bin/pytest -p no:nbval -n 2 --dist loadfile \
+	  --no-loadscope-reorder -q --durations 20 -m "slow or not slow" $(LONGEST_FIRST)
 	@.venv/bin/dvc status -q
 
 bench: .venv/.lock ## the trainer's speed beside a user's own loop and JAX (about 20 minutes)
