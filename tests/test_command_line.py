@@ -160,7 +160,7 @@ def test_the_command_works_on_a_cluster_and_gives_the_same_table(tmp_path: Path,
         for kind, more in (("scheduler", ["--port", "0"]), ("worker", ["--nthreads", "1"]))
     ]
     try:
-        until(said.exists)
+        until(lambda: said.exists() and said.read_text().endswith("}"))
         address = json.loads(said.read_text())["address"]
         words = [*COMMAND[:-1], *(["--scheduler", address] if by == "flag" else [])]
         quiet["env"] = suite.env | ({"FATHOM_SCHEDULER": address} if by == "variable" else {})
