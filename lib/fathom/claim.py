@@ -1,12 +1,15 @@
-"""Claims as data: a measure, a target fixed before the run, a verdict.
+"""Claims as data: a measure, a target fixed before the run, controls, a verdict.
 
-A part holds where the 95 % interval lies inside the target, does not hold where it lies
-wholly outside, and is inconclusive otherwise. A claim holds only if all its parts do.
+A part holds where the 95 % interval lies inside the target. Where it lies wholly outside, the
+part does not hold if two steps towards the theory's regime agree; a part whose steps do not
+agree is inconclusive, as is one whose interval crosses a bound. A part with a control that
+fails is out of reach: the setting cannot show what the claim says. A claim holds only if all
+its parts do.
 """
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -14,10 +17,21 @@ from fathom import law
 from fathom.law import Interval
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "inconclusive"
+OUT = "out of reach"
+VERDICTS = (HOLDS, FAILS, OPEN, OUT)
+STEPS = 2  # towards the theory's regime, that have to agree before a part does not hold
+
+
+class Judged(NamedTuple):
+    """A verdict, what it rests on besides the interval, and how many seeds would decide."""
+
+    verdict: str
+    reason: str
+    seeds_needed: float
 
 
 def verdict(found: Interval, low: float, high: float) -> str:
-    """The verdict on an interval against a target [low, high]."""
+    """Where an interval lies, against a target [low, high]; controls and steps apart."""
     if math.isnan(found.value):
         return OPEN
     if low <= found.low and found.high <= high:
@@ -25,20 +39,107 @@ def verdict(found: Interval, low: float, high: float) -> str:
     return FAILS if found.high < low or high < found.low else OPEN
 
 
-def seeds_needed(found: Interval, low: float, high: float) -> float:
-    """How many seeds would decide an inconclusive part if its value stayed where it is: the
-    interval shrinks as 1/sqrt(seeds); NaN where the value is not finite."""
-    if not all(map(math.isfinite, found[:3])):
-        return math.nan
-    half = (found.high - found.low) / 2
-    distance = min(abs(found.value - end) for end in (low, high))
-    return math.ceil(found.seeds * (half / distance) ** 2) if distance else math.inf
+def half_width(said: Mapping[str, Any]) -> float:
+    """The half-width that a part's interval should have, from the target alone: `half_width` where
+    claims.yaml states it, else a quarter of the target's width, or half of a bound that is alone;
+    NaN for the bound 0 alone, which names no size.
+
+    A quarter: then the interval of a value in the middle of the target lies inside it in 95 of
+    100 repetitions, whatever the number of seeds; with a third, in 70 to 80."""
+    if "half_width" in said:
+        return float(said["half_width"])
+    low, high = target(said)
+    if math.isfinite(low) and math.isfinite(high):
+        return (high - low) / 4
+    bound = low if math.isfinite(low) else high
+    return abs(bound) / 2 or math.nan
+
+
+def seeds_needed(found: Interval, said: Mapping[str, Any]) -> float:
+    """How many seeds an inconclusive part wants for the half-width its target asks for; NaN
+    where the interval is that narrow already, so that no seeds would decide, or not finite."""
+    wanted = law.seeds_for(found, half_width(said))
+    return wanted if wanted > found.seeds else math.nan
+
+
+def measured(said: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> Interval:
+    """What a part, a control or a step finds on its tables; where `first_stage` says how many
+    seeds decided the number of all, the interval is that of two stages."""
+    read = [tables[name] for name in read_by(said)]
+    found = law.MEASURES[said["measure"]](*read, **said["with"])
+    return law.two_stage(found, said["first_stage"]) if "first_stage" in said else found
+
+
+def step(said: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """A part as measured one step nearer to the theory: another table, or other settings; what
+    `given` says replaces or joins the part's own choice of rows."""
+    settings = {**said["with"], **change.get("with", {})}
+    if "given" in change:
+        settings["given"] = {**settings["given"], **change["given"]}
+    return {**said, "table": change.get("table", said["table"]), "with": settings}
+
+
+def judged(
+    found: Interval, said: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]
+) -> Judged:
+    """The verdict on a part: its controls first, then where its interval lies, then, where that
+    is outside the target, the steps towards the theory."""
+    undecided = []
+    for control in said.get("provided", {}).values():
+        seen = measured(control, tables)
+        word = verdict(seen, *target(control))
+        shown = f"{control['says']}: {in_words(seen)}"
+        if word == FAILS:
+            return Judged(OUT, f"not so: {shown}; {control['reach']} would reach it", math.nan)
+        if word == OPEN:
+            undecided.append(shown)
+    word = verdict(found, *target(said))
+    if undecided:
+        return Judged(OPEN, f"control undecided: {'; '.join(undecided)}", math.nan)
+    if word == FAILS:
+        return Judged(*_nearer(said, tables), math.nan)
+    if word == OPEN:
+        needed = seeds_needed(found, said)
+        more = "" if math.isnan(needed) else f"{needed:.0f} seeds would decide"
+        return Judged(OPEN, more or wants(said), needed)
+    return Judged(HOLDS, "", math.nan)
+
+
+def _nearer(said: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> tuple[str, str]:
+    """Whether the steps towards the theory agree that a part does not hold, and what they find."""
+    steps = {
+        name: measured(step(said, change), tables)
+        for name, change in said.get("towards", {}).items()
+    }
+    if len(steps) < STEPS:
+        return OPEN, f"outside the target; {wants(said)}"
+    shown = "; ".join(f"{name}: {in_words(seen)}" for name, seen in steps.items())
+    agree = all(verdict(seen, *target(said)) == FAILS for seen in steps.values())
+    return (FAILS, f"and so with {shown}") if agree else (OPEN, f"but with {shown}")
+
+
+def wants(said: Mapping[str, Any]) -> str:
+    """What an inconclusive part wants that is not seeds: size, time or data."""
+    return f"wants {said['wants']}" if "wants" in said else "no step towards the theory was made"
+
+
+def in_words(found: Interval) -> str:
+    """An interval as text."""
+    if math.isnan(found.value):
+        return "not measurable"
+    return f"{found.value:.3g} [{found.low:.3g}, {found.high:.3g}]"
 
 
 def tables_of(claims: Mapping[str, Any]) -> list[str]:
     """The tables that a paper's claims are measured on."""
     parts = [part for one in claims.values() for part in one["parts"].values()]
-    return sorted({name for part in parts for name in read_by(part)})
+    return sorted({name for part in parts for one in everything(part) for name in read_by(one)})
+
+
+def everything(part: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """All that is measured for a part: itself, its controls, its steps towards the theory."""
+    steps = [step(part, change) for change in part.get("towards", {}).values()]
+    return [part, *part.get("provided", {}).values(), *steps]
 
 
 def read_by(part: Mapping[str, Any]) -> list[str]:
@@ -51,22 +152,21 @@ def evaluate(claims: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> p
     """One row per part of every claim of a paper.
 
     Columns: claim, part, says, paper, source, value, low, high, seeds, target_low,
-    target_high, verdict, seeds_needed (for inconclusive parts), figure."""
+    target_high, verdict, reason, seeds_needed (for inconclusive parts), figure. Raises
+    LookupError for a measure that does not exist."""
     rows = []
     for name, one in claims.items():
         for part, said in one["parts"].items():
+            for each in everything(said):
+                if each["measure"] not in law.MEASURES:
+                    allowed = ", ".join(law.MEASURES)
+                    raise LookupError(f"{name} {part}: {each['measure']} is not one of {allowed}")
             low, high = target(said)
-            if said["measure"] not in law.MEASURES:
-                allowed = ", ".join(law.MEASURES)
-                raise LookupError(f"{name} {part}: {said['measure']} is not one of {allowed}")
-            read = [tables[name] for name in read_by(said)]
-            found = law.MEASURES[said["measure"]](*read, **said["with"])
-            word = verdict(found, low, high)
-            needed = seeds_needed(found, low, high) if word == OPEN else math.nan
+            found = measured(said, tables)
             about = {"claim": name, "part": part, "says": said["says"], "paper": said["paper"]}
-            about |= {"source": said["source"], **found._asdict()}
-            about |= {"target_low": low, "target_high": high, "verdict": word}
-            rows.append({**about, "seeds_needed": needed, "figure": one["figure"]})
+            about |= {"source": said["source"], **found.row()}
+            about |= {"target_low": low, "target_high": high}
+            rows.append({**about, **judged(found, said, tables)._asdict(), "figure": one["figure"]})
     return pd.DataFrame(rows)
 
 
@@ -77,11 +177,12 @@ def target(said: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def overall(parts: pd.DataFrame) -> pd.Series:
-    """One verdict per claim: holds if all its parts hold, does not hold if one does not."""
+    """One verdict per claim: holds if all its parts hold, does not hold if one does not, else
+    inconclusive if a part is, else out of reach."""
 
     def word(found: pd.Series) -> str:
         said = set(found)
-        return HOLDS if said == {HOLDS} else FAILS if FAILS in said else OPEN
+        return next(word for word in (FAILS, OPEN, OUT, HOLDS) if word in said)
 
     return parts.groupby("claim", sort=False)["verdict"].agg(word)
 

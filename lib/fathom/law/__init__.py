@@ -18,7 +18,7 @@ from fathom.law.formula import (
     formula,
     formula_exponent,
 )
-from fathom.law.interval import Interval, interval, together, where
+from fathom.law.interval import Interval, interval, seeds_for, together, two_stage, where
 from fathom.law.measures import (
     MEASURES,
     UNUSABLE,

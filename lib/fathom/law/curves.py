@@ -21,7 +21,7 @@ def each(measure: str, table: pd.DataFrame, by: Sequence[str], **options: object
     rows = []
     for cell, group in table.groupby([*by], sort=True):
         found = MEASURES[measure](group, **{"given": {}, **options})
-        rows.append({**dict(zip(by, as_tuple(cell), strict=True)), **found._asdict()})
+        rows.append({**dict(zip(by, as_tuple(cell), strict=True)), **found.row()})
     return pd.DataFrame(rows)
 
 

@@ -13,7 +13,8 @@ Array = NDArray[np.float64]
 
 
 class Interval(NamedTuple):
-    """A value, its 95 % interval, and the number of seeds behind them.
+    """A value, its 95 % interval, the number of seeds behind them, and one number per seed where
+    the interval is that of their mean, in the order of the seeds.
 
     Where a seed's statistic is infinite (a diverged run) the interval spans all seeds."""
 
@@ -21,18 +22,52 @@ class Interval(NamedTuple):
     low: float
     high: float
     seeds: int
+    samples: tuple[float, ...] = ()
+
+    def row(self) -> dict[str, float]:
+        """Everything but the samples, for a row of a table."""
+        return {name: value for name, value in self._asdict().items() if name != "samples"}
 
 
 def interval(samples: Sequence[float] | Array) -> Interval:
     """Mean and 95 % Student-t interval of one number per seed; not finite without two."""
     found = np.asarray(samples, dtype=float)
+    own = tuple(found.tolist())
     if len(found) < 2 or np.isnan(found).any():
-        return Interval(math.nan, -math.inf, math.inf, len(found))
+        return Interval(math.nan, -math.inf, math.inf, len(found), own)
     if not np.isfinite(found).all():
-        return Interval(float(np.median(found)), float(found.min()), float(found.max()), len(found))
+        ends = float(np.median(found)), float(found.min()), float(found.max())
+        return Interval(*ends, len(found), own)
     half = stats.t.ppf(0.975, len(found) - 1) * stats.sem(found)
     mean = float(found.mean())
-    return Interval(mean, mean - float(half), mean + float(half), len(found))
+    return Interval(mean, mean - float(half), mean + float(half), len(found), own)
+
+
+def two_stage(found: Interval, first: int) -> Interval:
+    """The interval of a mean whose number of seeds the first `first` of them decided: the mean of
+    all, the variance and the degrees of freedom of the first stage, so that coverage is exact for
+    normal numbers however many seeds that variance asked for.
+
+    Unchanged where there are no more seeds, or one of the numbers is not finite. Raises
+    LookupError where the interval is not that of one mean over seeds. Source: Stein (1945)."""
+    own = np.asarray(found.samples)
+    if len(own) == 0:
+        raise LookupError("this measure is no mean over seeds, and has no first stage")
+    if len(own) <= first or not np.isfinite(own).all():
+        return found
+    scale = own[:first].std(ddof=1) / math.sqrt(len(own))
+    half = float(stats.t.ppf(0.975, first - 1) * scale)
+    mean = float(own.mean())
+    return Interval(mean, mean - half, mean + half, len(own), found.samples)
+
+
+def seeds_for(found: Interval, half_width: float) -> float:
+    """How many seeds bring an interval to a half-width fixed beforehand, by the variance that the
+    interval rests on; NaN where it is not finite. Source: Stein (1945)."""
+    half = (found.high - found.low) / 2
+    if not (math.isfinite(half) and half_width > 0):
+        return math.nan
+    return max(found.seeds, math.ceil(found.seeds * (half / half_width) ** 2))
 
 
 def together(tables: Mapping[str, pd.DataFrame], column: str) -> pd.DataFrame:

@@ -93,11 +93,31 @@ def growth(
     table: pd.DataFrame, *, of: str, given: Mapping[str, Any], along: str = "depth"
 ) -> Interval:
     """The exponent of a measured column in a size: least squares in logarithms, seed by seed."""
-    found = []
-    for _, one in where(table, given).groupby("seed"):
+    return interval(_exponents(where(table, given), of, along).tolist())
+
+
+def growth_gap(
+    table: pd.DataFrame,
+    *,
+    of: str,
+    first: Mapping[str, Any],
+    second: Mapping[str, Any],
+    given: Mapping[str, Any],
+    along: str = "depth",
+) -> Interval:
+    """The exponent of a measured column in one kind of run minus that in another, paired by
+    seed."""
+    rows = where(table, given)
+    sides = [_exponents(where(rows, side), of, along) for side in (first, second)]
+    return interval((sides[0] - sides[1]).tolist())
+
+
+def _exponents(rows: pd.DataFrame, of: str, along: str) -> pd.Series:
+    found: dict[Any, float] = {}
+    for seed, one in rows.groupby("seed"):
         size, value = np.log2(one[along].to_numpy(float)), np.log2(one[of].to_numpy(float))
-        found.append(float(np.polyfit(size, value, 1)[0]) if np.isfinite(value).all() else math.inf)
-    return interval(found)
+        found[seed] = float(np.polyfit(size, value, 1)[0]) if np.isfinite(value).all() else math.inf
+    return pd.Series(found)
 
 
 def trend(
@@ -114,6 +134,12 @@ def level(table: pd.DataFrame, *, of: str, given: Mapping[str, Any]) -> Interval
     """A measured column, averaged over the rows of a seed."""
     rows = where(table, given).groupby("seed")[of]
     return interval([float(np.mean(one.to_numpy(float))) for _, one in rows])
+
+
+def ratio(table: pd.DataFrame, *, of: str, to: str, given: Mapping[str, Any]) -> Interval:
+    """The largest ratio of two measured columns among the rows of a seed."""
+    rows = where(table, given)
+    return interval([float((one[of] / one[to]).max()) for _, one in rows.groupby("seed")])
 
 
 def level_gap(
@@ -209,8 +235,10 @@ MEASURES: dict[str, Callable[..., Interval]] = {
     "worst_gap": worst_gap,
     "worst_ratio": worst_ratio,
     "growth": growth,
+    "growth_gap": growth_gap,
     "trend": trend,
     "level": level,
+    "ratio": ratio,
     "level_gap": level_gap,
     "spread": spread,
     "deeper": deeper,
