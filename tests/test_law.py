@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from fathom import law
-from fathom.law import Interval
 
 RATES = np.arange(-8.0, 1.0)
 D21 = [*range(3, 17), 18, 20, 22, 24, 26, 28, 30]
@@ -219,12 +218,12 @@ def test_one_seed_with_fewer_than_three_usable_sizes_leaves_no_slope(usable: int
 def test_the_interval_is_students() -> None:
     found = law.interval([1.0, 2.0, 3.0, 4.0, 5.0])
     half = 2.776 * math.sqrt(2.5 / 5)
-    assert found == pytest.approx(Interval(3.0, 3 - half, 3 + half, 5), rel=1e-3)
+    assert found[:4] == pytest.approx((3.0, 3 - half, 3 + half, 5), rel=1e-3)
 
 
 def test_a_diverged_seed_makes_the_interval_span_all_seeds() -> None:
-    assert law.interval([1.0, 2.0, math.inf]) == (2.0, 1.0, math.inf, 3)
-    assert law.interval([math.inf] * 3) == (math.inf, math.inf, math.inf, 3)
+    assert law.interval([1.0, 2.0, math.inf])[:4] == (2.0, 1.0, math.inf, 3)
+    assert law.interval([math.inf] * 3)[:4] == (math.inf, math.inf, math.inf, 3)
 
 
 @pytest.mark.parametrize("samples", [[], [1.0], [1.0, math.nan, 2.0]])

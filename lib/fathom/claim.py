@@ -79,9 +79,7 @@ def step(said: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     return {**said, "table": change.get("table", said["table"]), "with": settings}
 
 
-def judged(
-    found: Interval, said: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]
-) -> Judged:
+def judged(found: Interval, said: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> Judged:
     """The verdict on a part: its controls first, then where its interval lies, then, where that
     is outside the target, the steps towards the theory."""
     undecided = []

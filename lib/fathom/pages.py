@@ -11,10 +11,13 @@ from fathom.store import ROOT
 
 INTRODUCTION = """\
 A claim is a sentence of a paper, cut into parts that can be measured. A part **holds** where the
-95 % interval over seeds lies inside the target, **does not hold** where it lies wholly outside, and
-is **inconclusive** otherwise; a claim holds only where all its parts do. Targets stand in
-[claims.yaml](claims.yaml) and were fixed before the first run. Click on a claim's name for its
-figure, on the triangle for its parts. A stage writes this page."""
+95 % interval over seeds lies inside the target. It **does not hold** where the interval lies
+wholly outside and two steps towards the paper's setting, named beforehand, find the same. It is
+**out of reach** where a control, named beforehand too, shows that the setting cannot show the
+effect, and **inconclusive** otherwise. A claim holds only where all its parts do. Targets,
+controls and steps stand in [claims.yaml](claims.yaml), written before the runs;
+[evidence](docs/evidence.md) tells how verdicts are made. Click on a claim's name for its figure,
+on the triangle for its parts. A stage writes this page."""
 BEGIN, END = "<!-- headlines -->", "<!-- /headlines -->"
 
 
@@ -79,9 +82,9 @@ def _part(row: dict[Any, Any]) -> str:
     wanted = f"{low} to {high}" if low and high else f"≥ {low}" if low else f"≤ {high}"
     ours = f"{row['value']:.3g} [{row['low']:.3g}, {row['high']:.3g}]".replace("inf", "∞")
     ours = ours.replace("nan [-∞, ∞]", "not measurable")
-    more = row["seeds_needed"]
-    decide = f"; {more:.0f} seeds would decide" if 0 < more < float("inf") else ""
-    return f"| {row['says']} | {row['paper']} | {ours} | {wanted} | {row['verdict']}{decide} |"
+    reason = row["reason"] if isinstance(row["reason"], str) and row["reason"] else ""
+    more = f" ({reason})" if reason else ""
+    return f"| {row['says']} | {row['paper']} | {ours} | {wanted} | **{row['verdict']}**{more} |"
 
 
 def figures() -> list[dict[str, Any]]:

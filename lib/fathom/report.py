@@ -14,7 +14,7 @@ PAPERS = {
     "depthwise": "Depthwise transfer",
     "laws": "Effective-depth law",
 }
-COLOURS = {claim.HOLDS: "green", claim.FAILS: "red", claim.OPEN: "yellow"}
+COLOURS = {claim.HOLDS: "green", claim.FAILS: "red", claim.OPEN: "yellow", claim.OUT: "blue"}
 
 
 def evaluated(paper: str) -> Iterator[tuple[str, dict[str, Any], pd.DataFrame]]:
