@@ -11,7 +11,6 @@ import pytest
 from fathom.store import ROOT
 from ruamel.yaml import YAML
 
-
 FEWER = {30: 3, 60: 6, 100: 5, 300: 8, 400: 6, 500: 6, 600: 9, 4000: 6}  # told apart, the rest 4
 
 
