@@ -257,3 +257,16 @@ def test_every_claim_says_something_and_names_its_figure() -> None:
         for one in claims.values():
             assert set(one) - {"headline"} == {"says", "figure", "parts"}
             assert one["parts"]
+
+
+def test_a_gap_counts_seeds_that_both_sides_were_trained_with() -> None:
+    table = pd.DataFrame({"depth": 4, "seed": [1, 2, 3, 1, 2], "flag": ""})
+    table["phi"] = ["abs"] * 3 + ["relu"] * 2
+    table["log_loss"] = [-2, -2.2, 9, -1, -1]
+    sides = {"first": {"phi": "abs"}, "second": {"phi": "relu"}, "given": {}}
+    for found in (
+        law.worst_gap(table, **sides),
+        law.MEASURES["level_gap"](table, of="log_loss", **sides),
+    ):
+        assert found.value == pytest.approx(-1.1)
+        assert found.seeds == 2

@@ -55,7 +55,7 @@ def regret_gap(
     for name in (first, second):
         regret = where(rows, {"prediction": name}).groupby("seed")["regret"]
         sides.append(pd.Series({seed: np.median(one.to_numpy(float)) for seed, one in regret}))
-    return interval((sides[0] - sides[1]).to_numpy(float))
+    return interval(_minus(*sides).to_numpy(float))
 
 
 def worst_gap(
@@ -71,7 +71,7 @@ def worst_gap(
     rows, cell = where(table, given), ["depth", "seed"]
     rows = _usable(rows)
     sides = [where(rows, side).set_index(cell)["log_loss"] for side in (first, second)]
-    gap = (sides[0] - sides[1]).groupby("depth")
+    gap = _minus(*sides).groupby("depth")
     found = [interval(one.to_numpy(float)) for _, one in gap]
     unknown = [one for one in found if math.isnan(one.value)]
     return unknown[0] if unknown else max(found, key=lambda one: one.high)
@@ -109,7 +109,7 @@ def growth_gap(
     seed."""
     rows = where(table, given)
     sides = [_exponents(where(rows, side), of, along) for side in (first, second)]
-    return interval((sides[0] - sides[1]).tolist())
+    return interval(_minus(*sides).tolist())
 
 
 def _exponents(rows: pd.DataFrame, of: str, along: str) -> pd.Series:
@@ -153,7 +153,7 @@ def level_gap(
     """A measured column of one kind of run minus that of another, paired by seed."""
     rows = where(table, given)
     sides = [where(rows, side).groupby("seed")[of].mean() for side in (first, second)]
-    return interval((sides[0] - sides[1]).to_numpy(float))
+    return interval(_minus(*sides).to_numpy(float))
 
 
 def spread(table: pd.DataFrame, *, of: str, given: Mapping[str, Any]) -> Interval:
@@ -194,7 +194,7 @@ def ridge_gap(
         pd.Series({seed: _ridge(one) for seed, one in where(rows, side).groupby("seed")})
         for side in (first, second)
     ]
-    return interval((sides[0] - sides[1]).tolist())
+    return interval(_minus(*sides).tolist())
 
 
 def _ridge(rows: pd.DataFrame) -> float:
@@ -219,9 +219,16 @@ def tuned_gap(
     best = [
         where(rows, side).groupby([along, "seed"])["log_loss"].min() for side in (first, second)
     ]
-    found = [interval(one.to_numpy(float)) for _, one in (best[0] - best[1]).groupby(along)]
+    found = [interval(one.to_numpy(float)) for _, one in _minus(*best).groupby(along)]
     unknown = [one for one in found if math.isnan(one.value)]
     return unknown[0] if unknown else max(found, key=lambda one: one.high)
+
+
+def _minus(first: pd.Series, second: pd.Series) -> pd.Series:
+    """One series minus another where both have a row: seeds that only one side was trained with
+    do not count."""
+    both = first.align(second, join="inner")
+    return both[0] - both[1]
 
 
 def _usable(rows: pd.DataFrame) -> pd.DataFrame:
