@@ -196,7 +196,22 @@ MUTATIONS = [
         "U's 1/sqrt(d)", "networks/theory_inputs.py", " / np.sqrt(x.shape[-1])", "", "theory_engine"
     ),
     Mutation("a limit's gain", "networks/theory_inputs.py", "run.net.gain", "1.0", "theory_engine"),
-    Mutation("95 %", "law/interval.py", "0.975", "0.95", "law"),
+    Mutation("95 %", "law/interval.py", "UPPER = 0.975", "UPPER = 0.95", "law"),
+    Mutation(
+        "variance of the first stage",
+        "law/interval.py",
+        "own[:first].std(ddof=1)",
+        "own.std(ddof=1)",
+        "evidence",
+    ),
+    Mutation("the two steps agree", "claim.py", "agree = all(", "agree = any(", "evidence"),
+    Mutation(
+        "a control that fails",
+        "claim.py",
+        "if word == FAILS:\n            return Judged(OUT",
+        "if word == HOLDS:\n            return Judged(OUT",
+        "evidence",
+    ),
     Mutation(
         "other versions",
         "store.py",

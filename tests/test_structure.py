@@ -156,11 +156,9 @@ def test_what_stages_depend_on_is_up_to_date() -> None:
 
 @pytest.mark.parametrize("paper", ["tp6", "depthwise", "laws"])
 def test_claims_stages_read_the_tables_their_claims_name(paper: str) -> None:
-    parts = [
-        p for one in store.params("claims.yaml")[paper].values() for p in one["parts"].values()
-    ]
+    read = claim.tables_of(store.params("claims.yaml")[paper])
     said = {dep for dep in stages()[f"claims_{paper}"]["deps"] if dep.endswith(".csv")}
-    assert said == {f"artifacts/{name}.csv" for part in parts for name in claim.read_by(part)}
+    assert said == {f"artifacts/{name}.csv" for name in read}
 
 
 def test_every_artifact_has_a_stage_and_every_stage_its_artifact() -> None:
@@ -170,6 +168,11 @@ def test_every_artifact_has_a_stage_and_every_stage_its_artifact() -> None:
     drawn = {str(p.relative_to(ROOT)) for p in (ROOT / "figures").rglob("*.*")}
     no_stage = {name for name in there if name.split("/")[1] in ("paper", "bench")}
     assert (there - no_stage) | drawn == made
+
+
+def test_dvc_plots_shows_every_figure() -> None:
+    drawn = {out for stage in stages().values() for out in outs(stage) if out.endswith(".svg")}
+    assert set(store.params("dvc.yaml")["plots"]) == drawn
 
 
 def test_all_outputs_stay_in_git_and_survive_a_failed_run() -> None:

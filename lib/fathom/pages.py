@@ -22,12 +22,13 @@ BEGIN, END = "<!-- headlines -->", "<!-- /headlines -->"
 
 
 def write() -> None:
-    """Write CLAIMS.md, figures/README.md, figures/manifest.csv, artifacts/claims/metrics.json and
-    the table of headlines in README.md."""
+    """Write CLAIMS.md, figures/README.md, figures/manifest.csv, the counts of verdicts in
+    artifacts/claims, a file for each paper, and the table of headlines in README.md."""
     store.save_text(claims_page(), "CLAIMS.md")
     store.save_text(gallery(), "figures/README.md")
     store.write(manifest(), "manifest", "figures")
-    store.save_text(json.dumps(counts(), indent=1) + "\n", "artifacts/claims/metrics.json")
+    for paper, said in counts().items():
+        store.save_text(json.dumps(said, indent=1) + "\n", f"artifacts/claims/{paper}.json")
     store.save_text(with_headlines((ROOT / "README.md").read_text()), "README.md")
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 Array = NDArray[np.float64]
+UPPER = 0.975  # quantile: with the lower one as far down, 95 % lie between
 
 
 class Interval(NamedTuple):
@@ -38,7 +39,7 @@ def interval(samples: Sequence[float] | Array) -> Interval:
     if not np.isfinite(found).all():
         ends = float(np.median(found)), float(found.min()), float(found.max())
         return Interval(*ends, len(found), own)
-    half = stats.t.ppf(0.975, len(found) - 1) * stats.sem(found)
+    half = stats.t.ppf(UPPER, len(found) - 1) * stats.sem(found)
     mean = float(found.mean())
     return Interval(mean, mean - float(half), mean + float(half), len(found), own)
 
@@ -56,7 +57,7 @@ def two_stage(found: Interval, first: int) -> Interval:
     if len(own) <= first or not np.isfinite(own).all():
         return found
     scale = own[:first].std(ddof=1) / math.sqrt(len(own))
-    half = float(stats.t.ppf(0.975, first - 1) * scale)
+    half = float(stats.t.ppf(UPPER, first - 1) * scale)
     mean = float(own.mean())
     return Interval(mean, mean - half, mean + half, len(own), found.samples)
 
