@@ -116,7 +116,7 @@ def test_a_part_is_measured_on_its_table_and_set_against_its_target() -> None:
     assert (row["claim"], row["verdict"], row["figure"]) == ("C1", OPEN, "f")
     assert (row["target_low"], row["target_high"]) == (-math.inf, 0.15)
     assert row["seeds_needed"] > 3
-    assert row["reason"] == f"{row['seeds_needed']:.0f} seeds would decide"
+    assert row["reason"] == f"needs {row['seeds_needed']:.0f} seeds"
 
 
 def test_only_an_inconclusive_part_needs_seeds() -> None:
@@ -212,7 +212,7 @@ def test_a_part_in_claims_yaml_says_what_where_and_why(name: str) -> None:
         assert set(change) <= {"table", "with", "given"}
     assert len(part.get("towards", {})) in (0, claim.STEPS)
     if "wants" in part:
-        assert part["wants"].split(":")[0] in ("size", "time", "data")
+        assert part["wants"].split(":")[0] in claim.NEEDS
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -97,7 +97,7 @@ def test_a_table_of_a_cluster_is_that_of_this_machine_also_where_a_worker_is_kil
 
 def test_an_error_in_a_worker_of_a_cluster_is_one_sentence(cluster: Cluster) -> None:
     cluster.has(1)
-    with pytest.raises(Refused, match="found no more memory"):
+    with pytest.raises(Refused, match="ran out of memory"):
         list(workers.finished(bytearray, [(2**62,)], Machine(scheduler=cluster.address), 1))  # pyright: ignore
 
 

@@ -108,7 +108,7 @@ def test_figures_without_a_history_are_not_called_the_committed_ones(
 ) -> None:
     monkeypatch.setattr(notebooks, "run", lambda *_, **__: None)
     code, out, _ = answer(capsys, "figures", "tp6/fig02_pre_post")
-    assert code == 0 and "git cannot tell" in out and "byte for byte" not in out
+    assert code == 0 and "git cannot compare" in out and "byte for byte" not in out
     (tree / "figures").mkdir()
     (tree / "figures" / "a.svg").write_text("a")
     git(tree, "init", "-q")

@@ -237,9 +237,9 @@ def none_left() -> None:
 @pytest.mark.parametrize(
     ("work", "job", "crew", "says"),
     [
-        (none_left, (), 1, "found no more memory"),
-        (torch.empty, (2**60,), 1, "found no more memory"),
-        (bytearray, (2**62,), 2, "found no more memory"),
+        (none_left, (), 1, "ran out of memory"),
+        (torch.empty, (2**60,), 1, "ran out of memory"),
+        (bytearray, (2**62,), 2, "ran out of memory"),
         (signal.raise_signal, (signal.SIGKILL,), 2, "was killed"),
         (os._exit, (1,), 2, "was killed"),
     ],

@@ -143,8 +143,8 @@ def test_an_entry_is_swept_as_a_grid_of_runs_is() -> None:
         ({"width": 4}, "width is not one of rules, depth"),
         ({"seed": [1, 1]}, "named twice"),
         ({"phi": "relu"}, "'relu' is not one of linear, tanh, gelu"),
-        ({"phi": "tanh"}, "equations are chosen for a phi that is not linear"),
-        ({"equations": "printed"}, "equations are chosen for a phi that is not linear"),
+        ({"phi": "tanh"}, "equations go with a phi that is not linear"),
+        ({"equations": "printed"}, "equations go with a phi that is not linear"),
         ({"phi": "tanh", "equations": "print"}, "'print' is not one of complete, corrected"),
         (
             {"phi": "tanh", "equations": "complete", "rules": "ode"},

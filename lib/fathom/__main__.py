@@ -1,4 +1,4 @@
-"""The one door: python -m fathom COMMAND.
+"""The command line: python -m fathom COMMAND.
 
 sweep|probe|limit|law NAME
                        run an engine on an entry of params.yaml
@@ -7,7 +7,7 @@ data                   bring Fashion-MNIST into data/, where it is not there yet
 inputs                 write what each stage depends on besides tables
 plan [NAME]            an entry's grid, what is known, what the rest would take here
 retrain [NAME]         train an entry (or all) anew, beside the committed tables
-compare                the committed numbers beside the present ones, claim by claim
+compare                the committed numbers and the present ones, claim by claim
 figures [NAME]         redraw one figure (or all) from the tables
 report                 what holds, where the figures are, what to type next
 pages                  write CLAIMS.md, the gallery, the manifest and the counts of verdicts

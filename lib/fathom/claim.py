@@ -1,10 +1,10 @@
-"""Claims as data: a measure, a target fixed before the run, controls, a verdict.
+"""Claims as data: a measure, a target, controls, steps towards the paper's setting, a verdict.
 
 A part holds where the 95 % interval lies inside the target. Where it lies wholly outside, the
-part does not hold if two steps towards the theory's regime agree; a part whose steps do not
-agree is inconclusive, as is one whose interval crosses a bound. A part with a control that
-fails is out of reach: the setting cannot show what the claim says. A claim holds only if all
-its parts do.
+part does not hold if two steps towards the paper's setting agree; a part whose steps do not
+agree, or that has none, is inconclusive, as is one whose interval crosses a bound. A part with a
+control that fails is out of reach: the setting cannot show what the claim says. A claim holds
+only if all its parts do.
 """
 
 import math
@@ -19,7 +19,8 @@ from fathom.law import Interval
 HOLDS, FAILS, OPEN = "holds", "does not hold", "inconclusive"
 OUT = "out of reach"
 VERDICTS = (HOLDS, FAILS, OPEN, OUT)
-STEPS = 2  # towards the theory's regime, that have to agree before a part does not hold
+STEPS = 2  # towards the paper's setting, that have to agree before a part does not hold
+NEEDS = {"size": "larger networks", "time": "longer training", "data": "other data"}
 
 
 class Judged(NamedTuple):
@@ -71,8 +72,8 @@ def measured(said: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> Int
 
 
 def step(said: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """A part as measured one step nearer to the theory: another table, or other settings; what
-    `given` says replaces or joins the part's own choice of rows."""
+    """A part one step nearer to the paper's setting: another table, or other settings; what `given`
+    says replaces or joins the part's own choice of rows."""
     settings = {**said["with"], **change.get("with", {})}
     if "given" in change:
         settings["given"] = {**settings["given"], **change["given"]}
@@ -81,14 +82,14 @@ def step(said: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
 
 def judged(found: Interval, said: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> Judged:
     """The verdict on a part: its controls first, then where its interval lies, then, where that
-    is outside the target, the steps towards the theory."""
+    is outside the target, the steps towards the paper's setting."""
     undecided = []
     for control in said.get("provided", {}).values():
         seen = measured(control, tables)
         word = verdict(seen, *target(control))
         shown = f"{control['says']}: {in_words(seen)}"
         if word == FAILS:
-            return Judged(OUT, f"not so: {shown}; {control['reach']} would reach it", math.nan)
+            return Judged(OUT, f"control fails: {shown}; needs {control['reach']}", math.nan)
         if word == OPEN:
             undecided.append(shown)
     word = verdict(found, *target(said))
@@ -98,13 +99,14 @@ def judged(found: Interval, said: Mapping[str, Any], tables: Mapping[str, pd.Dat
         return Judged(*_nearer(said, tables), math.nan)
     if word == OPEN:
         needed = seeds_needed(found, said)
-        more = "" if math.isnan(needed) else f"{needed:.0f} seeds would decide"
+        more = "" if math.isnan(needed) else f"needs {needed:.0f} seeds"
         return Judged(OPEN, more or wants(said), needed)
     return Judged(HOLDS, "", math.nan)
 
 
 def _nearer(said: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> tuple[str, str]:
-    """Whether the steps towards the theory agree that a part does not hold, and what they find."""
+    """Whether the steps towards the paper's setting agree that a part does not hold, and what they
+    find."""
     steps = {
         name: measured(step(said, change), tables)
         for name, change in said.get("towards", {}).items()
@@ -113,12 +115,16 @@ def _nearer(said: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> tupl
         return OPEN, f"outside the target; {wants(said)}"
     shown = "; ".join(f"{name}: {in_words(seen)}" for name, seen in steps.items())
     agree = all(verdict(seen, *target(said)) == FAILS for seen in steps.values())
-    return (FAILS, f"and so with {shown}") if agree else (OPEN, f"but with {shown}")
+    return (FAILS, f"steps agree: {shown}") if agree else (OPEN, f"steps disagree: {shown}")
 
 
 def wants(said: Mapping[str, Any]) -> str:
-    """What an inconclusive part wants that is not seeds: size, time or data."""
-    return f"wants {said['wants']}" if "wants" in said else "no step towards the theory was made"
+    """What an inconclusive part needs that is not seeds: claims.yaml says size, time or data, and
+    perhaps more behind a colon."""
+    if "wants" not in said:
+        return "no steps towards the paper's setting were made"
+    kind, _, more = said["wants"].partition(": ")
+    return f"needs {NEEDS[kind]}" + (f": {more}" if more else "")
 
 
 def in_words(found: Interval) -> str:
@@ -135,7 +141,7 @@ def tables_of(claims: Mapping[str, Any]) -> list[str]:
 
 
 def everything(part: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """All that is measured for a part: itself, its controls, its steps towards the theory."""
+    """All that is measured for a part: itself, its controls, its steps."""
     steps = [step(part, change) for change in part.get("towards", {}).values()]
     return [part, *part.get("provided", {}).values(), *steps]
 

@@ -1,4 +1,4 @@
-"""What the one door, python -m fathom, does: entries of params.yaml, engines, and the rest.
+"""What each command of python -m fathom does: entries of params.yaml, engines, and the rest.
 
 `comparison` is imported where it is needed: it brings law, a second that most commands do without.
 """
@@ -111,7 +111,7 @@ def engine(kind: str, name: str, root: str = "artifacts") -> None:
 
 def plan(name: str | None, root: str = "artifacts") -> None:
     """Print the grids of entries, what is known, and what the rest would take on this machine.
-    An entry that is refused is so before anything is built."""
+    A faulty entry is refused before anything starts."""
     asked = trained(name)
     for kind, key in asked:
         announce(kind, key)
@@ -137,7 +137,8 @@ def plan(name: str | None, root: str = "artifacts") -> None:
 
 def retrain(name: str | None) -> None:
     """Train entries anew below build/, and when all are complete put them in place, bring
-    the rest of the suite up to date, and compare. Interrupted, it goes on where it was."""
+    the rest of the suite up to date, and compare. After an interruption the same command goes on
+    where it was."""
     from fathom import comparison
 
     pairs = trained(name)
@@ -165,7 +166,7 @@ def write_inputs() -> None:
     from fathom import inputs
 
     for kind in ENGINES:
-        entries(kind)  # refuses what is none
+        entries(kind)  # raises Refused for a faulty entry
     store.save_texts(inputs.texts(), "artifacts/inputs")
 
 
@@ -180,7 +181,7 @@ def redraw(name: str | None) -> None:
         print(f"drawn: {drawn}", flush=True)
     changed = comparison.changed("figures")
     if changed is None:
-        print("Whether they are the committed ones git cannot tell here: make compare says why.")
+        print("git cannot compare them with the committed figures here; make compare says why.")
     elif changed:
         print(f"These differ from the committed ones: {', '.join(changed)}.")
         print("On another type of CPU, or after a change of tables, that is to be expected.")

@@ -1,4 +1,4 @@
-"""Which figures were drawn ahead of their stage: a note that stages of DVC leave each other.
+"""Which figures another stage has drawn already, so that their own stage need not draw them.
 
 Imports little, for it answers a stage in a tenth of a second.
 """
@@ -31,13 +31,13 @@ def _digest(path: Path) -> str:
 
 
 def leave(notes: dict[str, dict[str, str]]) -> None:
-    """Note for each figure the digests of what it was drawn from and of what was drawn."""
+    """Record for each figure the digests of what it was drawn from and of what was drawn."""
     NOTE.parent.mkdir(parents=True, exist_ok=True)
     NOTE.write_text(json.dumps(_left() | notes))
 
 
 def take(figure: str) -> bool:
-    """Whether a figure was drawn ahead and nothing has changed since; its note is gone then."""
+    """Whether a figure was drawn ahead and nothing has changed since; the record is deleted."""
     notes = _left()
     note = notes.pop(figure, None)
     if note is None:

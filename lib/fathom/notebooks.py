@@ -100,7 +100,7 @@ def run(
         raise
     except DeadKernelError:
         raise Failed(
-            f"notebooks/{notebook}.ipynb: its kernel was killed, perhaps for want of memory; "
+            f"notebooks/{notebook}.ipynb: its kernel was killed, probably out of memory; "
             "what is finished is kept, and the same command goes on from there"
         ) from None
     except Refused:
@@ -129,7 +129,9 @@ def refusal(error: OSError) -> Refused | None:
     why = os.strerror(error.errno or 0)
     seen = next(filter(os.path.isdir, path.parents), path)
     if not os.access(seen, os.X_OK) or (os.path.isfile(path) and not os.access(path, os.R_OK)):
-        return Refused(f"{_named(path)}: cannot be read ({why}); give yourself leave to read it")
+        return Refused(
+            f"{_named(path)}: cannot be read ({why}); give yourself permission to read it"
+        )
     if path.is_relative_to(build) or build.is_relative_to(path):
         way = f"set {VARIABLE} to a folder that can be written, such as /tmp/fathom"
     elif path.is_relative_to(ROOT):

@@ -15,9 +15,9 @@ A claim is a sentence of a paper, cut into parts that can be measured. A part **
 wholly outside and two steps towards the paper's setting, named beforehand, find the same. It is
 **out of reach** where a control, named beforehand too, shows that the setting cannot show the
 effect, and **inconclusive** otherwise. A claim holds only where all its parts do. Targets,
-controls and steps stand in [claims.yaml](claims.yaml), written before the runs;
-[evidence](docs/evidence.md) tells how verdicts are made. Click on a claim's name for its figure,
-on the triangle for its parts. A stage writes this page."""
+controls and steps are in [claims.yaml](claims.yaml); [evidence](docs/evidence.md) tells how
+verdicts are made. A claim's name leads to its figure; the triangle unfolds its parts. A stage writes this
+page."""
 BEGIN, END = "<!-- headlines -->", "<!-- /headlines -->"
 
 
@@ -39,7 +39,11 @@ def with_headlines(page: str) -> str:
     lines = ["", "| result | paper | verdict |", "|---|---|---|"]
     for paper, name, said, word in headlines():
         link = f"[{said['headline']}](figures/{said['figure']}.svg)"
-        lines.append(f"| {link} | {PAPERS[paper]}, {name} | **{word}** |")
+        parts = store.read(f"claims/{paper}")
+        verdicts = parts.loc[parts["claim"] == name, "verdict"]
+        held, all_of_them = int((verdicts == claim.HOLDS).sum()), len(verdicts)
+        count = "" if held == all_of_them else f" ({held} of {all_of_them} parts hold)"
+        lines.append(f"| {link} | {PAPERS[paper]}, {name} | **{word}**{count} |")
     return f"{before}{BEGIN}" + "\n".join(lines) + f"\n{END}{after}"
 
 
@@ -68,16 +72,16 @@ def _claim(name: str, said: dict[str, Any], parts: pd.DataFrame) -> list[str]:
         f'<details><summary><a href="figures/{said["figure"]}.svg">{name}</a> '
         f"{said['says']}: <b>{word}</b></summary>",
         "",
-        "| part | the paper | ours | target | verdict |",
-        "|---|---|---|---|---|",
-        *(_part(row) for row in parts.to_dict("records")),
+        "| part | the paper | ours | target | verdict | table |",
+        "|---|---|---|---|---|---|",
+        *(_part(row, said["parts"][row["part"]]["table"]) for row in parts.to_dict("records")),
         "",
         "</details>",
         "",
     ]
 
 
-def _part(row: dict[Any, Any]) -> str:
+def _part(row: dict[Any, Any], table: str) -> str:
     ends = (row["target_low"], row["target_high"])
     low, high = ("" if abs(end) == float("inf") else f"{end:g}" for end in ends)
     wanted = f"{low} to {high}" if low and high else f"≥ {low}" if low else f"≤ {high}"
@@ -85,7 +89,8 @@ def _part(row: dict[Any, Any]) -> str:
     ours = ours.replace("nan [-∞, ∞]", "not measurable")
     reason = row["reason"] if isinstance(row["reason"], str) and row["reason"] else ""
     more = f" ({reason})" if reason else ""
-    return f"| {row['says']} | {row['paper']} | {ours} | {wanted} | **{row['verdict']}**{more} |"
+    cells = (row["says"], row["paper"], ours, wanted, f"**{row['verdict']}**{more}")
+    return f"| {' | '.join(cells)} | [{table}](artifacts/{table}.csv) |"
 
 
 def figures() -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ COLOURS = {claim.HOLDS: "green", claim.FAILS: "red", claim.OPEN: "yellow", claim
 
 def evaluated(paper: str) -> Iterator[tuple[str, dict[str, Any], pd.DataFrame]]:
     """A paper's claims that have been evaluated, with their parts, in the order in which
-    claims.yaml tells them."""
+    claims.yaml lists them."""
     parts = store.read(f"claims/{paper}")
     for name, said in store.params("claims.yaml")[paper].items():
         own = parts[parts["claim"] == name].set_index("part", drop=False)

@@ -1,4 +1,4 @@
-"""Files: the only room that touches the disk. Tables and figures in and out, byte-stable.
+"""Files: the only module that touches the disk. Tables and figures in and out, byte-stable.
 
 A table is CSV; its first line, a comment, carries a digest of the rest and the versions
 it was made with. A table whose digest is wrong is refused: numbers edited by hand must
@@ -87,8 +87,8 @@ def read(name: str, root: str = "artifacts") -> pd.DataFrame:
             for p in folder(root).rglob("*.csv")
         )
         raise Refused(
-            f"{root}/{name}.csv: missing; git checkout or dvc repro brings back a table that "
-            f"belongs there, and the name {nearest(name, there)}"
+            f"{root}/{name}.csv: missing; git checkout or dvc repro makes it where a stage "
+            f"writes it; of the tables here, {name} {nearest(name, there)}"
         )
     digest(name, root)
     return parse(path.read_text())
@@ -109,9 +109,9 @@ def digest(name: str, root: str = "artifacts") -> str:
     words = head.split()
     if words[:2] != ["#", "fathom"] or len(words) < 3 or words[2] != _digest(body):
         raise Refused(
-            f"{root}/{name}.csv: its rows are not those its first line vouches for (edited by "
+            f"{root}/{name}.csv: its rows do not match the digest in its first line (edited by "
             f"hand, or cut short); restore it with: git checkout -- {root}/{name}.csv (where git "
-            "does not have it, delete it: it is made again)"
+            "does not have it, delete it and run dvc repro)"
         )
     return words[2]
 

@@ -80,7 +80,7 @@ def phase_plane(axes: Axes, points: pd.DataFrame) -> None:
 
 @styled
 def phases(points: pd.DataFrame, title: str, beside: Sequence[Panel]) -> Figure:
-    """The plane of (alpha, gamma), and four panels beside it on what it rests on."""
+    """The plane of (alpha, gamma), and four panels beside it with the sizes it is derived from."""
     figure = Figure(figsize=(PAGE, 4.2), layout="constrained")
     places: Any = [["plane", "0", "1"], ["plane", "2", "3"]]
     axes = figure.subplot_mosaic(places, width_ratios=[2.1, 1, 1])

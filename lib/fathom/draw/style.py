@@ -47,7 +47,7 @@ LINES: dict[int, Any] = {
     256: (0, (6, 1.5, 1, 1.5)),
     1024: (0, (2, 3)),
 }
-SHALLOWEST, DEEPEST = 1.0, 10.0
+SHALLOWEST, DEEPEST = 1.0, 10.0  # log2 of the depth
 STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 8,

@@ -53,7 +53,7 @@ def two_stage(found: Interval, first: int) -> Interval:
     LookupError where the interval is not that of one mean over seeds. Source: Stein (1945)."""
     own = np.asarray(found.samples)
     if len(own) == 0:
-        raise LookupError("this measure is no mean over seeds, and has no first stage")
+        raise LookupError("first_stage goes only with a measure that is a mean over seeds")
     if len(own) <= first or not np.isfinite(own).all():
         return found
     scale = own[:first].std(ddof=1) / math.sqrt(len(own))

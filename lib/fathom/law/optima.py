@@ -63,7 +63,9 @@ def _curve(group: pd.DataFrame, metric: str, over: str = "log2_lr") -> tuple[Arr
     group = group.sort_values(over)
     rate = group[over].to_numpy(float)
     if (np.diff(rate) <= 0).any():
-        raise LookupError("a cell has two runs at one rate: name another column in by")
+        raise LookupError(
+            "two runs of one cell have the same rate: add the column that tells them apart to by"
+        )
     with np.errstate(divide="ignore"):
         return rate, np.log(group[metric].to_numpy(float))
 

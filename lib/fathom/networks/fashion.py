@@ -141,7 +141,9 @@ def _from_hub() -> np.ndarray:
         both: Any = [datasets.load_dataset(HUB, split=split) for split in ("train", "test")]
     except Exception as error:  # of many kinds, all of which mean the same here
         what = str(error).splitlines()[0][:80]
-        raise Refused(f"Fashion-MNIST: the hub does not give it ({what}); {BRING}") from None
+        raise Refused(
+            f"Fashion-MNIST: the download from the Hugging Face hub failed ({what}); {BRING}"
+        ) from None
     rows = []
     for part in both:
         pixels = np.stack([np.asarray(one, np.uint8).ravel() for one in part["image"]])

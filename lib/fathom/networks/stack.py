@@ -2,7 +2,7 @@
 
 Every weight of a stack has shape (runs, fan_in, fan_out), every activation (runs, batch,
 width). All work is batched matrix products and entry-by-entry arithmetic, in which one
-run never meets another: its numbers do not depend on its company (tested with ==).
+run never meets another: its numbers do not depend on its stack (tested with ==).
 """
 
 import math

@@ -1,4 +1,4 @@
-"""A run in the words of the theory of infinite networks, which knows none of ours."""
+"""The arguments of fathom.theory for a run."""
 
 from typing import Any
 

@@ -207,7 +207,7 @@ class Limit(Part):
     def _has_equations(self) -> "Limit":
         if (self.phi == "linear") != (self.equations is None):
             raise ValueError(
-                "equations are chosen for a phi that is not linear, and only for such; give "
+                "equations go with a phi that is not linear, and only with such a phi; give "
                 f"equations, one of {', '.join(EQUATIONS)}, and phi together"
             )
         if self.phi != "linear" and (self.rules, self.batch) != ("depth_mup", 1):

@@ -87,7 +87,7 @@ def nearest(word: object, allowed: Iterable[str]) -> str:
     """The part of an error sentence that lists what is allowed, with the nearest match."""
     names = list(allowed)
     if not names:
-        return "is not there, and nothing else is"
+        return "does not exist, and there are none yet"
     close = difflib.get_close_matches(str(word), names, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
     return f"is not one of {', '.join(names)}{hint}"

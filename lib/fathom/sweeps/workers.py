@@ -40,14 +40,14 @@ def finished(
             yield from _local(work, jobs, min(crew, len(jobs)))
     except TerminatedWorkerError:
         raise Refused(
-            "a worker was killed, perhaps for want of memory; give fewer --workers or a smaller "
+            "a worker was killed, probably out of memory; give fewer --workers or a smaller "
             f"--memory-gib; {KEPT}"
         ) from None
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "allocate" not in str(error):
             raise
         raise Refused(
-            f"a worker found no more memory; give fewer --workers or a smaller --memory-gib; {KEPT}"
+            f"a worker ran out of memory; give fewer --workers or a smaller --memory-gib; {KEPT}"
         ) from None
 
 
@@ -85,7 +85,7 @@ def _cluster(
         ) from None
     except (TypeError, ValueError) as error:
         raise Refused(
-            f"scheduler: {scheduler} cannot be spoken to ({str(error).splitlines()[0][:80]}); a "
+            f"scheduler: cannot connect to {scheduler} ({str(error).splitlines()[0][:80]}); a "
             "tls:// address needs certificates in Dask's settings (docs/clusters.md)"
         ) from None
     with client:
@@ -97,7 +97,7 @@ def _cluster(
                 yield future.result()
         except KilledWorker:
             raise Refused(
-                f"the workers that took one of the stacks died, four of them; {KEPT}"
+                f"four workers died on the same stack of runs, probably out of memory; {KEPT}"
             ) from None
         except (CancelledError, CommClosedError):
             raise Refused(f"the scheduler at {scheduler} is gone; start it again; {KEPT}") from None

@@ -64,7 +64,7 @@ class Trajectory(NamedTuple):
 
 
 class Program:
-    """Every ket so far in coefficients over base variables, in the order of their making:
+    """Every ket so far in coefficients over base variables, in the order in which they are made:
     first `ends` columns of U and nV, then for each ket g of every block and b of every block.
     """
 
@@ -105,7 +105,7 @@ class Program:
         return found
 
     def vary(self, side: int, block: int, covariance: Array, step: int) -> None:
-        """Say how a block's new base variables vary with all up to them, (batch, seen)."""
+        """Record the covariance, (batch, seen), of a block's new base variables with all so far."""
         new, seen = self.rows(step)
         self.covariance[new, :seen, side, block] = covariance
         self.covariance[:seen, new, side, block] = covariance.T

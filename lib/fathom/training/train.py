@@ -87,7 +87,7 @@ def on(device: str) -> str:
     """cpu or cuda: auto is cuda where there is one. Raises Refused for a cuda that is not."""
     there = torch.cuda.is_available()
     if device == "cuda" and not there:
-        raise Refused("device: cuda is asked for and torch finds none here; give auto or cpu")
+        raise Refused("device: cuda is asked for, but torch finds no GPU; give auto or cpu")
     return "cuda" if device != "cpu" and there else "cpu"
 
 
