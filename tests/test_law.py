@@ -64,7 +64,7 @@ def test_where_every_run_diverged_the_optimum_has_failed() -> None:
 
 def test_two_runs_at_one_rate_are_no_curve() -> None:
     twice = pd.concat([sweep({(4, 1): curve(-3.3)}), sweep({(4, 1): curve(-4.0)})])
-    with pytest.raises(LookupError, match="two runs at one rate"):
+    with pytest.raises(LookupError, match="two runs of one cell"):
         law.optima(twice, ["depth"])
 
 

@@ -19,7 +19,7 @@ def fewer(steps: int) -> int:
 
 
 def shrunk(said: Any) -> Any:
-    """Entries with two seeds, five rates and a few steps, on digits where the images are
+    """Entries with two seeds, five rates and rules, and a few steps, on digits where the images are
     Fashion-MNIST's, which need not be there; sizes and names as they are."""
     if isinstance(said, list):
         return [shrunk(one) for one in said]
@@ -37,6 +37,8 @@ def shrunk(said: Any) -> Any:
         first, last, *_ = said["log2_lr"]["range"]
         apart = max(0.5, (last - first) // 4)
         small["log2_lr"] = [first + apart * i for i in range(5)]
+    if isinstance(said.get("rules"), list):
+        small["rules"] = said["rules"][:5]
     if "warmup" in small:
         small["warmup"] = 1
     return small

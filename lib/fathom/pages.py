@@ -13,11 +13,10 @@ INTRODUCTION = """\
 A claim is a sentence of a paper, cut into parts that can be measured. A part **holds** where the
 95 % interval over seeds lies inside the target. It **does not hold** where the interval lies
 wholly outside and two steps towards the paper's setting, named beforehand, find the same. It is
-**out of reach** where a control, named beforehand too, shows that the setting cannot show the
-effect, and **inconclusive** otherwise. A claim holds only where all its parts do. Targets,
-controls and steps are in [claims.yaml](claims.yaml); [evidence](docs/evidence.md) tells how
-verdicts are made. A claim's name leads to its figure; the triangle unfolds its parts. A stage writes this
-page."""
+**out of reach** where a control shows that the setting cannot show the effect, and
+**inconclusive** otherwise. A claim holds only where all its parts do. Targets, controls and steps
+are in [claims.yaml](claims.yaml); [evidence](docs/evidence.md) tells how verdicts are made. A
+claim's name leads to its figure; the triangle unfolds its parts. A stage writes this page."""
 BEGIN, END = "<!-- headlines -->", "<!-- /headlines -->"
 
 
