@@ -50,7 +50,7 @@ test: .venv/.lock ## all checks, as CI runs them
 	  && .venv/bin/ruff format --check . && .venv/bin/basedpyright)
 	@TIMEFORMAT="notebooks: %0R s"; time .venv/bin/pytest -n 2 --dist loadscope -q --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks
 	@TIMEFORMAT="tests: %0R s"; time .venv/bin/pytest -p no:nbval -n 2 --dist loadfile \
-	  --no-loadscope-reorder -q --durations 20 -m "slow or not slow" $(LONGEST_FIRST)
+	  --no-loadscope-reorder -q -rs --durations 20 -m "slow or not slow" $(LONGEST_FIRST)
 	@.venv/bin/dvc status -q
 
 bench: .venv/.lock ## the trainer's speed beside a user's own loop and JAX (about 20 minutes)

@@ -1,4 +1,5 @@
 import inspect
+import itertools
 import math
 from typing import Any
 
@@ -270,3 +271,18 @@ def test_a_gap_counts_seeds_that_both_sides_were_trained_with() -> None:
     ):
         assert found.value == pytest.approx(-1.1)
         assert found.seeds == 2
+
+
+def test_what_is_added_has_exponent_0_where_a_share_is_faster_by_the_root_of_depth() -> None:
+    rows = []
+    for seed, depth in itertools.product((1, 2), (16, 64, 256)):
+        plain = 0.2 + 0.1 * seed
+        fast = plain + 0.3 * plain * (math.sqrt(depth / 4) - 1)
+        rows += [{"seed": seed, "depth": depth, "rules": "plain", "x": plain}]
+        rows += [{"seed": seed, "depth": depth, "rules": "fast", "x": fast}]
+    table, sides = pd.DataFrame(rows), {"first": {"rules": "fast"}, "second": {"rules": "plain"}}
+    measure = law.MEASURES["added_growth"]
+    assert measure(table, of="x", **sides, given={}, base=4).value == pytest.approx(0)
+    assert measure(table, of="x", **sides, given={}, base=8).value != pytest.approx(0, abs=0.02)
+    swapped = {"first": sides["second"], "second": sides["first"]}
+    assert math.isinf(measure(table, of="x", **swapped, given={}, base=4).value)

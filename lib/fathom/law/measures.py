@@ -112,6 +112,27 @@ def growth_gap(
     return interval(_minus(*sides).tolist())
 
 
+def added_growth(
+    table: pd.DataFrame,
+    *,
+    of: str,
+    first: Mapping[str, Any],
+    second: Mapping[str, Any],
+    given: Mapping[str, Any],
+    base: float,
+) -> Interval:
+    """The exponent in depth of what one kind of run adds to a column over another, divided by
+    sqrt(depth / base) - 1, paired by seed: 0 where a share of the other's movement is faster by
+    sqrt(depth / base) and nothing else differs, at every depth; infinite where it adds nothing."""
+    rows, cell = where(table, given), ["seed", "depth"]
+    sides = [where(rows, side).set_index(cell)[of] for side in (first, second)]
+    more = _minus(*sides).rename("more").reset_index()
+    more["more"] /= np.sqrt(more["depth"] / base) - 1
+    more["more"] = more["more"].clip(lower=0)
+    with np.errstate(divide="ignore"):
+        return interval(_exponents(more, "more", "depth").tolist())
+
+
 def _exponents(rows: pd.DataFrame, of: str, along: str) -> pd.Series:
     found: dict[Any, float] = {}
     for seed, one in rows.groupby("seed"):
@@ -243,6 +264,7 @@ MEASURES: dict[str, Callable[..., Interval]] = {
     "worst_ratio": worst_ratio,
     "growth": growth,
     "growth_gap": growth_gap,
+    "added_growth": added_growth,
     "trend": trend,
     "level": level,
     "ratio": ratio,
