@@ -127,8 +127,8 @@ def added_growth(
     rows, cell = where(table, given), ["seed", "depth"]
     sides = [where(rows, side).set_index(cell)[of] for side in (first, second)]
     more = _minus(*sides).rename("more").reset_index()
-    more["more"] /= np.sqrt(more["depth"] / base) - 1
-    more["more"] = more["more"].clip(lower=0)
+    faster = np.sqrt(more["depth"].to_numpy(float) / base) - 1
+    more["more"] = np.maximum(more["more"].to_numpy(float) / faster, 0)
     with np.errstate(divide="ignore"):
         return interval(_exponents(more, "more", "depth").tolist())
 
