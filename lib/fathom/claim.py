@@ -18,7 +18,6 @@ from fathom.law import Interval
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "inconclusive"
 OUT = "out of reach"
-VERDICTS = (HOLDS, FAILS, OPEN, OUT)
 STEPS = 2  # towards the paper's setting, that have to agree before a part does not hold
 NEEDS = {"size": "larger networks", "time": "longer training", "data": "other data"}
 
