@@ -98,9 +98,17 @@ def judged(found: Interval, said: Mapping[str, Any], tables: Mapping[str, pd.Dat
         return Judged(*_nearer(said, tables), math.nan)
     if word == OPEN:
         needed = seeds_needed(found, said)
-        more = "" if math.isnan(needed) else f"needs {needed:.0f} seeds"
-        return Judged(OPEN, more or wants(said), needed)
+        return Judged(OPEN, _open(found, said, needed), needed)
     return Judged(HOLDS, "", math.nan)
+
+
+def _open(found: Interval, said: Mapping[str, Any], needed: float) -> str:
+    """Why the interval of a part decides nothing."""
+    if math.isnan(found.value):
+        return "no usable optimum at some size"
+    if not math.isnan(needed):
+        return f"needs {needed:.0f} seeds"
+    return f"crosses a bound; {wants(said)}" if "wants" in said else "crosses a bound"
 
 
 def _nearer(said: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> tuple[str, str]:
