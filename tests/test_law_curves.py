@@ -62,7 +62,7 @@ def test_trend_is_a_change_per_doubling_and_not_an_exponent() -> None:
     table = pd.DataFrame(itertools.product(DEPTHS, SEEDS), columns=["depth", "seed"])
     table["slope"] = 0.5 + 0.03 * np.log2(table["depth"]) + table["seed"] / 50
     found = law.MEASURES["trend"](table, of="slope", given={})
-    assert found == pytest.approx((0.03, 0.03, 0.03, 5))
+    assert found[:4] == pytest.approx((0.03, 0.03, 0.03, 5))
     assert law.MEASURES["trend"](table.assign(slope=0.7), of="slope", given={}).value == (
         pytest.approx(0)
     )
@@ -76,14 +76,14 @@ def test_level_and_its_gap_are_averaged_within_and_paired_by_seed() -> None:
     assert found.high > found.low
     sides = {"first": {"phi": "abs"}, "second": {"phi": "relu"}}
     gap = law.MEASURES["level_gap"](both, of="log_loss", given={}, **sides)
-    assert gap == pytest.approx((-0.75, -0.75, -0.75, 5))
+    assert gap[:4] == pytest.approx((-0.75, -0.75, -0.75, 5))
     back = {"first": sides["second"], "second": sides["first"]}
     assert law.MEASURES["level_gap"](both, of="log_loss", given={}, **back).value == -gap.value
 
 
 def test_deeper_is_the_worst_step_and_unknown_where_a_depth_is() -> None:
     found = law.MEASURES["deeper"](best({4: 0.0, 8: -1.0, 16: -1.1}), given={})
-    assert found == pytest.approx((-0.1, -0.1, -0.1, 5))
+    assert found[:4] == pytest.approx((-0.1, -0.1, -0.1, 5))
     assert law.MEASURES["deeper"](best({4: 0.0, 8: -1.0, 16: -0.9}), given={}).low > 0
     table = best({4: 0.0, 8: -1.0})
     table.loc[0, "flag"] = "edge"
@@ -117,7 +117,7 @@ def test_the_tuned_gap_takes_the_best_multiplier_and_the_worst_size() -> None:
     both = pd.concat([one, *two])
     sides = {"first": {"block_depth": 1}, "second": {"block_depth": 2}}
     found = law.MEASURES["tuned_gap"](both, given={}, **sides)
-    assert found == pytest.approx((-0.1, -0.1, -0.1, 5))
+    assert found[:4] == pytest.approx((-0.1, -0.1, -0.1, 5))
     tuned = law.tuned(pd.concat(two), ["layers"])
     assert tuned["value"].to_numpy() == pytest.approx([-0.87, -0.87])
 
@@ -129,7 +129,7 @@ def test_a_tuned_gap_counts_no_optimum_on_an_edge_and_is_unknown_without_any() -
     )
     two = [best({4: -0.2}, block_depth=2), best({4: -5.0}, block_depth=2).assign(flag="edge")]
     found = law.MEASURES["tuned_gap"](pd.concat([one, *two]), given={}, **sides)
-    assert found == pytest.approx((-0.8, -0.8, -0.8, 5))
+    assert found[:4] == pytest.approx((-0.8, -0.8, -0.8, 5))
     assert law.tuned(pd.concat(two), ["layers"])["value"].to_numpy() == pytest.approx([-0.17])
     none = law.MEASURES["tuned_gap"](pd.concat([one, two[1]]), given={}, **sides)
     assert math.isnan(none.value)
