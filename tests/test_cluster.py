@@ -29,7 +29,7 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         self.folder, self.file, self.workers = folder, folder / "scheduler.json", []
         self.scheduler = self.start("scheduler", "--port", "0")
-        until(self.file.exists)
+        until(lambda: self.file.exists() and self.file.read_text().endswith("}"))
         said = json.loads(self.file.read_text())
         self.address = said["address"]
         self.dashboard = f"http://127.0.0.1:{said['services']['dashboard']}/status"

@@ -268,7 +268,7 @@ def test_a_plan_shows_the_grid_and_what_is_known(
     assert command.main() == 0
     said = capsys.readouterr().out
     assert "sweep.tp6_norm: 1248 runs, 1248 known" in said
-    for line in ("depth: 4, 8, 16, 32, 64, 128", "log2_lr: -11 to -5 by 0.5", "seed: 121 to 125"):
+    for line in ("depth: 4, 8, 16, 32, 64, 128", "log2_lr: -11 to -5 by 0.5", "seed: 121 to 136"):
         assert f"  {line}\n" in said
 
 

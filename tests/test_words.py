@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import MakeRuns
+from fathom.networks import fashion
 from fathom.networks.parametrization import parametrization
 from fathom.networks.tasks import task
 from fathom.phi import left_slope, phi
@@ -107,6 +108,8 @@ def test_a_rate_below_zero_is_no_other_rate(make_runs: MakeRuns) -> None:
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_batch_holds_no_example_twice(make_runs: MakeRuns, name: str) -> None:
+    if name.startswith("fashion") and fashion.source() is None:
+        pytest.skip("Fashion-MNIST is not here; make data brings it")
     about, family = task(name), "lm" if name == "text" else "resmlp"
     there = len(about.x) - about.held_out
     if name == "gaussian":  # draws each batch anew

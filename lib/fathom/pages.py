@@ -56,7 +56,7 @@ def claims_page() -> str:
     ]
     for paper, said in counts().items():
         both = [
-            ", ".join(f"{count} {word}" for word, count in said[kind].items())
+            ", ".join(f"{word} {count}" for word, count in said[kind].items())
             for kind in ("claims", "parts")
         ]
         lines += [f"## {PAPERS[paper]}", "", f"Claims: {both[0]}. Parts: {both[1]}.", ""]
