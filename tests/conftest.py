@@ -3,6 +3,7 @@
 import importlib
 import math
 import os
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -88,3 +89,16 @@ def table() -> pd.DataFrame:
             "key": ["0a1b2c3d4e5f", "1234567890ab", "fedcba098765"],
         }
     )
+
+
+def until(true: Callable[[], Any]) -> None:
+    """Wait for what is bound to come."""
+    deadline = time.monotonic() + 120
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a JSON file that another process writes is there and complete."""
+    return path.exists() and path.read_text().endswith("}")

@@ -3,15 +3,13 @@
 import json
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
-from conftest import MakeRuns
+from conftest import MakeRuns, is_whole, until
 from fathom import store
 from fathom.spec import Machine, Refused, Run
 from fathom.sweeps import plan, workers
@@ -29,7 +27,7 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         self.folder, self.file, self.workers = folder, folder / "scheduler.json", []
         self.scheduler = self.start("scheduler", "--port", "0")
-        until(lambda: self.file.exists() and self.file.read_text().endswith("}"))
+        until(lambda: is_whole(self.file))
         said = json.loads(self.file.read_text())
         self.address = said["address"]
         self.dashboard = f"http://127.0.0.1:{said['services']['dashboard']}/status"
@@ -51,14 +49,6 @@ class Cluster:
         for one in (*self.workers, self.scheduler):
             one.kill()
             one.wait()
-
-
-def until(true: Any) -> None:
-    """Wait for what is bound to come."""
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")

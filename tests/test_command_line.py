@@ -6,13 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from conftest import is_whole, until
 from fathom import store
 from fathom.notebooks import FULL
 from fathom.spec import Machine, grid
@@ -74,14 +74,6 @@ class Suite:
         assert "Traceback" not in said
         (sentence,) = [line for line in said.splitlines() if "fathom:" in line]
         return sentence
-
-
-def until(true: Callable[[], Any]) -> None:
-    """Wait for what is bound to come."""
-    deadline = time.monotonic() + 120
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def kernel_of(door: Door) -> psutil.Process:
@@ -160,7 +152,7 @@ def test_the_command_works_on_a_cluster_and_gives_the_same_table(tmp_path: Path,
         for kind, more in (("scheduler", ["--port", "0"]), ("worker", ["--nthreads", "1"]))
     ]
     try:
-        until(lambda: said.exists() and said.read_text().endswith("}"))
+        until(lambda: is_whole(said))
         address = json.loads(said.read_text())["address"]
         words = [*COMMAND[:-1], *(["--scheduler", address] if by == "flag" else [])]
         quiet["env"] = suite.env | ({"FATHOM_SCHEDULER": address} if by == "variable" else {})

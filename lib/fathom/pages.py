@@ -36,12 +36,10 @@ def with_headlines(page: str) -> str:
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     lines = ["", "| result | paper | verdict |", "|---|---|---|"]
-    for paper, name, said, word in headlines():
+    for paper, name, said, parts in headlines():
         link = f"[{said['headline']}](figures/{said['figure']}.svg)"
-        parts = store.read(f"claims/{paper}")
-        verdicts = parts.loc[parts["claim"] == name, "verdict"]
-        held, all_of_them = int((verdicts == claim.HOLDS).sum()), len(verdicts)
-        count = "" if held == all_of_them else f" ({held} of {all_of_them} parts hold)"
+        word, held = claim.overall(parts).iloc[0], int((parts["verdict"] == claim.HOLDS).sum())
+        count = "" if word == claim.HOLDS else f" ({held} of {len(parts)} parts hold)"
         lines.append(f"| {link} | {PAPERS[paper]}, {name} | **{word}**{count} |")
     return f"{before}{BEGIN}" + "\n".join(lines) + f"\n{END}{after}"
 

@@ -42,12 +42,12 @@ def counts() -> dict[str, dict[str, dict[str, int]]]:
     return found
 
 
-def headlines() -> Iterator[tuple[str, str, dict[str, Any], str]]:
-    """The claims with a headline in claims.yaml: paper, claim, what claims.yaml says, verdict."""
+def headlines() -> Iterator[tuple[str, str, dict[str, Any], pd.DataFrame]]:
+    """The claims with a headline in claims.yaml: paper, claim, what claims.yaml says, its parts."""
     for paper in PAPERS:
         for name, said, parts in evaluated(paper):
             if "headline" in said:
-                yield paper, name, said, str(claim.overall(parts).iloc[0])
+                yield paper, name, said, parts
 
 
 def print_report() -> None:
@@ -61,7 +61,8 @@ def print_report() -> None:
         sheet.add_row(PAPERS[paper], *numbers)
     console.print(sheet)
     lines = Table.grid(padding=(0, 2))
-    for paper, name, said, word in headlines():
+    for paper, name, said, parts in headlines():
+        word = claim.overall(parts).iloc[0]
         lines.add_row(f"[{COLOURS[word]}]{word}", f"{paper} {name}", said["headline"])
     console.print(lines)
     console.print(
