@@ -7,6 +7,7 @@ family, and needs nothing of Fathom but the description of a run and the data.
 from collections.abc import Callable
 from itertools import pairwise
 
+import loop_images
 import torch
 from fathom.networks.tasks import CONTEXT, task
 from fathom.spec import Net, Run
@@ -128,6 +129,7 @@ class Transformer(nn.Module):
 
 
 FAMILIES = {"mlp": Chain, "resmlp": Residual, "lm": Transformer, "linearised": Linearised}
+FAMILIES |= loop_images.FAMILIES
 
 
 def train(run: Run, steps: int, start: list[Tensor] | None = None) -> list[float]:
@@ -145,13 +147,15 @@ def prepared(
     with torch.device(device):
         model = FAMILIES[run.net.family](run.net, about.inputs or run.net.width, about.outputs)
     weights = list(model.parameters())
-    looked_up = 2 if run.net.family == "lm" else 0
-    for i, (weight, value) in enumerate(zip(weights, start or [], strict=bool(start))):
-        weight.data.copy_(value if i < looked_up else value.T)
+    matrices = {part.weight for part in model.modules() if isinstance(part, nn.Linear)}
+    for weight, value in zip(weights, start or [], strict=bool(start)):
+        weight.data.copy_(value.T if weight in matrices else value.reshape(weight.shape))
     for frozen in [] if run.net.train_ends else [weights[0], weights[-1]]:
         frozen.requires_grad_(False)
     learning = [weight for weight in weights if weight.requires_grad]
-    optim = (torch.optim.Adam if run.optim.kind == "adam" else torch.optim.SGD)(learning, rate)
+    kind, momentum = run.optim.kind, run.optim.momentum
+    adam = torch.optim.Adam(learning, rate) if kind == "adam" else None
+    optim = adam or torch.optim.SGD(learning, rate, momentum=momentum)
     order = about.batches(run.seed, run.optim.batch, run.optim.steps).to(device)
     x, y = about.x.to(device), about.y.to(device)
 

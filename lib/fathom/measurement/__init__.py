@@ -7,25 +7,35 @@ from fathom.measurement.diversity import diversity
 from fathom.measurement.layer_sizes import layer_sizes
 from fathom.measurement.linearity import linearisation
 from fathom.measurement.one_step import one_step
-from fathom.spec import Refused, Run
+from fathom.measurement.sizes import sizes
+from fathom.spec import FAMILIES, Refused, Run
 
 # Bumped by hand when a change moves a measure's numbers.
 NUMERICS = {"one_step": 1, "one_sample_step": 1, "coordinates": 1, "diversity": 1}
-NUMERICS |= {"layer_sizes": 1, "linearisation": 1}
+NUMERICS |= {"layer_sizes": 1, "linearisation": 1, "sizes": 1}
 MEASURES: dict[str, Callable[[Sequence[Run]], list[dict[str, float]]]] = {
     "coordinates": coordinates,
     "diversity": diversity,
     "layer_sizes": layer_sizes,
     "linearisation": linearisation,
+    "sizes": sizes,
+}
+# Families for which a measure is made; the others are for all.
+FOR = {
+    "coordinates": ("mlp", "resmlp"),
+    "diversity": ("mlp", "resmlp", "lm", "vit"),
+    "layer_sizes": ("mlp", "resmlp"),
+    "linearisation": ("resmlp",),
 }
 
 
 def measured(runs: Sequence[Run], measure: str) -> list[dict[str, float]]:
     """What a measure finds on runs of one shape, one dictionary per run; raises Refused for
     families that none of them is made for."""
-    family = runs[0].net.family
-    if family not in ("mlp", "resmlp"):
+    family, made_for = runs[0].net.family, FOR.get(measure, FAMILIES)
+    if family not in made_for:
         raise Refused(
-            f"family {family}: {measure} is measured on mlp and resmlp; give one of these"
+            f"family {family}: {measure} is measured on {', '.join(made_for)}; give one of these, or "
+            "measure sizes"
         )
     return MEASURES[measure](runs) if measure in MEASURES else one_step(runs, measure)

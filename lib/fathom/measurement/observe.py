@@ -53,5 +53,5 @@ def trainings(runs: Sequence[Run]) -> tuple[list[Run], list[int], list[int]]:
 
 
 def rms(part: Tensor) -> Tensor:
-    """Root mean square over examples and width, one number per run."""
-    return part.double().square().mean((1, 2)).sqrt()
+    """Root mean square over all but runs, one number per run."""
+    return part.double().square().mean(tuple(range(1, part.ndim))).sqrt()

@@ -37,7 +37,7 @@ ONE = Power()
 
 FALLS_BACK = {"block:1": "block", "block:2": "block", "embed": "input"}
 FALLS_BACK |= {"change": "block", "change:1": "block:1", "change:2": "block:2"}
-FALLS_BACK |= {"norm": "bias", "norm:last": "input"}
+FALLS_BACK |= {"norm": "bias", "norm:last": "input", "transition": "block"}
 
 
 class Rule(NamedTuple):
@@ -58,9 +58,9 @@ class Parametrization:
 
     Roles: input, embed (an input that is looked up), block (or block:1, block:2 where layers
     of a branch differ), change (what a block's weight has learned, where a model keeps that
-    apart), bias and norm (a bias or the gain of a norm inside a branch), norm:last (a gain
-    after the last branch), readout. No family has biases or gains yet: their rows are for a
-    reader's own network.
+    apart), transition (a matrix between stages, which grows on both sides but is no branch), bias
+    and norm (a bias or the gain of a norm inside a branch), norm:last (a gain or a bias outside
+    of the branches), readout.
     """
 
     name: str
@@ -68,8 +68,8 @@ class Parametrization:
     rules: Mapping[str, Rule]
 
     def rule(self, role: str) -> Rule:
-        """The rule of a role; block:1, block:2 and change fall back on block, norm on bias,
-        embed and norm:last on input."""
+        """The rule of a role; block:1, block:2, change and transition fall back on block, norm
+        on bias, embed and norm:last on input."""
         return self.rules[role] if role in self.rules else self.rule(FALLS_BACK[role])
 
     def table(self) -> pd.DataFrame:
@@ -131,7 +131,7 @@ def alpha(a: float, g: float) -> Parametrization:
     """
     block = MUP.rules["block"]._replace(sgd=Power(0, a - g), adam=Power(-1, -g), eps=Power(-1, -a))
     bias = MUP.rules["bias"]._replace(sgd=Power(1, a - g), adam=Power(0, -g), eps=Power(-1, -a))
-    rules = {**MUP.rules, "bias": bias, "block": block}
+    rules = {**MUP.rules, "bias": bias, "block": block, "transition": MUP.rules["block"]}
     return Parametrization(f"alpha({a:g}, {g:g})", Power(0, -a), rules)
 
 
@@ -152,7 +152,7 @@ FIRST_LAYER = Parametrization(
 # The rate keeps no power of depth: its drift, L^-1, is what the law for this form predicts.
 _block = MUP.rules["block"]
 AM_MUP = Parametrization(
-    "am_mup", ONE, {**MUP.rules, "block": _block._replace(init=Power(-1 / 2, -1 / 2))}
+    "am_mup", ONE, {**MUP.rules, "block": _block._replace(init=Power(-1 / 2, -1 / 2)), "transition": _block},
 )
 
 PARAMETRIZATIONS = {

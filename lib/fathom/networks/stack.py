@@ -1,8 +1,9 @@
 """Networks of one shape at initialisation, side by side: a stack of runs.
 
-Every weight of a stack has shape (runs, fan_in, fan_out), every activation (runs, batch,
-width). All work is batched matrix products and entry-by-entry arithmetic, in which one
-run never meets another: its numbers do not depend on its stack (tested with ==).
+Every weight of a stack has shape (runs, fan_in, fan_out), or (runs, fan_out, fan_in) for a
+convolution; activations are as in layers. All work is batched matrix products, grouped
+convolutions and entry-by-entry arithmetic, in which one run never meets another: its numbers
+do not depend on its stack (tested with ==).
 """
 
 import math
@@ -15,19 +16,20 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 
 from fathom.networks.families import build
-from fathom.networks.layers import Model
+from fathom.networks.layers import Model, Vector, along
 from fathom.networks.parametrization import Rule, parametrization
 from fathom.networks.tasks import task
 from fathom.spec import Net, Optim, Run
 
 EPSILON = 1e-12  # Adam's
-RATES = ("log2_lr", "log2_lr_ends")
+OWN = ("gain", "init_gain", "gamma_0", "log2_lr", "log2_lr_ends")  # of each run of a stack
+ENDS = ("input", "embed", "norm:last", "readout")  # roles outside of the branches
 
 
 def shape(run: Run) -> tuple[object, ...]:
     """What runs must share to be trained as one stack."""
     fields = (*run.net, *run.optim)
-    same = [value for name, value in fields if name not in ("gain", "init_gain", *RATES)]
+    same = [value for name, value in fields if name not in OWN]
     return (*same, run.rules, run.base, run.task)
 
 
@@ -40,7 +42,7 @@ def truncated(run: Run, steps: int = 1) -> Run:
 
 
 class Stack(NamedTuple):
-    """Runs of one shape as tensors: weights (runs, fan_in, fan_out), multipliers and branch
+    """Runs of one shape as tensors: weights, multipliers and branch
     factors (runs, 1, 1); `scaled` are the layers whose multiplier is not 1."""
 
     runs: list[Run]
@@ -56,14 +58,9 @@ class Stack(NamedTuple):
         return self.model.forward(self.apply, self.branch, x)
 
     def apply(self, i: int, h: Tensor) -> Tensor:
-        """The i-th layer of every run, with its multiplier; whole numbers are looked up."""
-        weight = self.weights[i]
-        if h.dtype == torch.int64:
-            rows = h.flatten(1) + weight.shape[1] * torch.arange(len(h), device=h.device)[:, None]
-            y = torch.nn.functional.embedding(rows, weight.flatten(0, 1))
-        else:
-            y = torch.bmm(h, weight)
-        return y * self.mults[i] if i in self.scaled else y
+        """The i-th layer of every run, with its multiplier."""
+        y = self.model.layers[i].act(self.weights[i], h)
+        return y * along(self.mults[i], y) if i in self.scaled else y
 
 
 def rule(run: Run, role: str) -> Rule:
@@ -83,21 +80,27 @@ def stack(runs: Sequence[Run]) -> Stack:
     weights, mults = [], []
     for i, layer in enumerate(model.layers):
         drawn = {seed: _draw(model, i, seed) for seed in {run.seed for run in runs}}
-        scales = column([_scale(run, layer.role, layer.fan_in) for run in runs])
-        weights.append(torch.stack([drawn[run.seed] for run in runs]).mul_(scales))
-        mults.append(column([rule(run, layer.role).mult.at(run) for run in runs]))
+        weight = torch.stack([drawn[run.seed] for run in runs])
+        if not isinstance(layer, Vector):
+            weight.mul_(column([_scale(run, layer.role, layer.fan_in) for run in runs]))
+        weights.append(weight)
+        mults.append(column([_mult(run, layer.role) for run in runs]))
     branch = [run.net.gain * parametrization(run.rules).branch.at(run) for run in runs]
     scaled = frozenset(i for i, mult in enumerate(mults) if bool((mult != 1).any()))
     return Stack(list(runs), model, weights, mults, column(branch), scaled)
 
 
 def _draw(model: Model, i: int, seed: int) -> Tensor:
-    """Standard normal entries for one layer. The draw of block l is the same at every
-    depth; stream 0 belongs to the batches, 1 to the read-out."""
+    """The entries of one layer before they are scaled. The draw of block l is the same at every
+    depth (in one stage); stream 0 belongs to the batches, 1 to the read-out."""
     stream = 1 if i == len(model.layers) - 1 else i + 2
     own = int(np.random.SeedSequence([seed, stream]).generate_state(1)[0])
-    size = (model.layers[i].fan_in, model.layers[i].fan_out)
-    return torch.randn(size, generator=torch.Generator().manual_seed(own))
+    return model.layers[i].begin(own)
+
+
+def _mult(run: Run, role: str) -> float:
+    """A layer's multiplier; the read-out's is divided by gamma_0."""
+    return rule(run, role).mult.at(run) / (run.net.gamma_0 if role == "readout" else 1)
 
 
 def _scale(run: Run, role: str, fan_in: int) -> float:
@@ -130,11 +133,13 @@ def trained(net: Net, model: Model) -> list[int]:
 
 
 def rate(run: Run, role: str) -> float:
-    """The learning rate of one role of weight in a run."""
+    """The learning rate of one role of weight in a run; gamma_0 multiplies it, squared under SGD
+    (Depthwise transfer, Table 1; under Adam derived)."""
     rules, log2_lr = rule(run, role), run.optim.log2_lr
-    if run.optim.log2_lr_ends is not None and not role.startswith(("block", "change")):
+    if run.optim.log2_lr_ends is not None and role in ENDS:
         log2_lr = run.optim.log2_lr_ends
-    return 2.0**log2_lr * (rules.sgd if run.optim.kind == "sgd" else rules.adam).at(run)
+    sgd, gamma = run.optim.kind == "sgd", run.net.gamma_0
+    return 2.0**log2_lr * (rules.sgd if sgd else rules.adam).at(run) * gamma ** (2 if sgd else 1)
 
 
 def schedule(optim: Optim, step: int) -> float:

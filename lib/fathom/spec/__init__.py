@@ -7,19 +7,22 @@ may not use, live here.
 
 from fathom.spec.grid import count, grid, limits, settings
 from fathom.spec.machine import Machine
-from fathom.spec.run import Base, Law, Limit, Net, Optim, Part, Probe, Run
+from fathom.spec.net import HEAD, OWN, Net, Part
+from fathom.spec.run import DEFAULTS, Base, Law, Limit, Optim, Probe, Run
 from fathom.spec.words import (
     COLUMNS,
     DERIVED,
     EXAMPLES,
     FAMILIES,
     GAPS,
+    LATER,
     MEASURED,
     MEASURES,
     METRICS,
     PHIS,
     PREDICTIONS,
     RULES,
+    SIDES,
     TASKS,
     Refused,
     nearest,

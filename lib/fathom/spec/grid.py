@@ -9,7 +9,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from fathom.spec.run import Base, Limit, Net, Optim, Part, Run
+from fathom.spec.net import Net, Part
+from fathom.spec.run import Base, Limit, Optim, Run
 from fathom.spec.words import WORDS, Refused, nearest
 
 P = TypeVar("P", bound=Part)

@@ -5,77 +5,31 @@ import json
 from functools import lru_cache
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from fathom.spec.net import Count, Net, Part, Positive
 from fathom.spec.words import (
     COLUMNS,
     DERIVED,
     EQUATIONS,
-    FAMILIES,
+    LATER,
     MEASURES,
     METRICS,
     PREDICTIONS,
+    SIDES,
     SMOOTH,
     SOLVED,
     TASKS,
     enough_examples,
     known_column,
     known_limit,
-    known_phi,
     known_rules,
     nearest,
     one_of,
     whole_halves,
 )
 
-Count = Annotated[int, Field(ge=1, description="a whole number, at least 1")]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, description="a finite number above 0")]
-
-
-class Part(BaseModel):
-    """A frozen group of settings; unknown keys and loose types are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
 LARGEST = 8  # GiB that the limit of one network may take
-BRANCH = ("block_depth", "order", "center", "norm", "gain")  # settings of residual branches
-
-
-class Net(Part):
-    """One architecture at one size.
-
-    `depth` counts residual blocks (the papers' L); for a plain chain, all matrices before
-    the read-out, the input matrix included, so that it equals the effective depth; for a
-    language model, layers of attention and MLP.
-    """
-
-    family: Annotated[str, one_of(FAMILIES)]
-    width: Count
-    depth: Count
-    block_depth: Annotated[int, Field(ge=1, le=2, description="1 or 2 matrices in a block")] = 1
-    phi: Annotated[str, AfterValidator(known_phi)] = "relu"
-    order: Annotated[str, one_of(("post", "pre"))] = "post"
-    center: Annotated[bool, Field(description="true or false")] = False
-    norm: Annotated[str, one_of(("none", "layer"))] = "none"
-    gain: Positive = 1.0
-    init_gain: Positive = 1.0
-    train_ends: Annotated[bool, Field(description="true or false")] = True
-
-    @model_validator(mode="after")
-    def _only_what_the_family_has(self) -> "Net":
-        plain = Net.model_construct(family="mlp", width=1, depth=1)
-        have = {"resmlp": BRANCH, "linearised": BRANCH, "lm": ("gain",)}.get(self.family, ())
-        for name in BRANCH:
-            if name not in have and getattr(self, name) != getattr(plain, name):
-                raise ValueError(
-                    f"{name} is a setting of residual MLPs that family {self.family} does not have"
-                )
-        if self.family == "mlp" and self.depth == 1 and not self.train_ends:
-            raise ValueError("a chain of depth 1 with train_ends false has nothing to train")
-        if self.family == "lm" and self.width % 16:
-            raise ValueError(f"width {self.width} is not a multiple of 16, the width of a head")
-        return self
 
 
 class Base(Part):
@@ -97,7 +51,8 @@ class Optim(Part):
 
     Where `log2_lr_ends` is given, stem and read-out keep that rate. The rate rises over
     `warmup` steps, then stays (constant) or falls to 0 at the last step (cosine). `decay`
-    is AdamW's: each step takes the share rate x decay off a weight.
+    is AdamW's: each step takes the share rate x decay off a weight. `momentum` is SGD's: a step
+    goes along the gradient plus that share of what the step before went along.
     """
 
     kind: Annotated[str, one_of(("sgd", "adam"))]
@@ -110,17 +65,27 @@ class Optim(Part):
         float, Field(ge=0, allow_inf_nan=False, description="a finite number, at least 0")
     ] = 0.0
     log2_lr_ends: Rate | None = None
+    momentum: Annotated[
+        float, Field(ge=0, lt=1, description="a share of at least 0 and below 1")
+    ] = 0.0
 
     @model_validator(mode="after")
-    def _warms_up_in_time(self) -> "Optim":
+    def _fits_together(self) -> "Optim":
         if self.warmup >= self.steps:
             raise ValueError(f"warmup {self.warmup} has to be below steps {self.steps}")
+        if self.momentum and self.kind != "sgd":
+            raise ValueError(f"momentum {self.momentum:g} is for kind sgd; adam has its own")
         return self
 
     @property
     def plain(self) -> bool:
         """Whether the rate is constant and weights do not decay."""
         return (self.schedule, self.warmup, self.decay) == ("constant", 0, 0.0)
+
+
+DEFAULTS = {
+    name: (Net.model_fields | Optim.model_fields)[name].default for name in LATER
+}
 
 
 @lru_cache(maxsize=2**16, typed=True)  # runs of a grid share their parts
@@ -151,6 +116,13 @@ class Run(Part):
     @model_validator(mode="after")
     def _has_examples_for_a_batch(self) -> "Run":
         enough_examples(self.optim.batch, self.task)
+        if self.net.norm == "batch" and self.optim.batch < 2:
+            raise ValueError("norm batch has nothing to average in a batch of 1; give 2 or more")
+        return self
+
+    @model_validator(mode="after")
+    def _sees_its_images(self) -> "Run":
+        self.net.fits(SIDES.get(self.task), self.task)
         return self
 
     @property
@@ -166,11 +138,13 @@ class Run(Part):
         return hashlib.sha256(f"{{{whole}}}".encode()).hexdigest()[:12]
 
     def row(self) -> dict[str, Any]:
-        """The run as columns of a table: the fields' names, with base_width and base_depth."""
+        """The run as columns of a table: the fields' names, with base_width and base_depth; of
+        the later ones only those that are not at their default."""
         base = {f"base_{name}": value for name, value in self.base.model_dump().items()}
         ends = {"rules": self.rules, "task": self.task, "seed": self.seed}
         order = {**self.net.model_dump(), **base, **self.optim.model_dump(), **ends}
-        return {name: order[name] for name in COLUMNS}
+        later = {name: order[name] for name in LATER if order[name] != DEFAULTS[name]}
+        return {name: order[name] for name in COLUMNS} | later
 
 
 class Limit(Part):

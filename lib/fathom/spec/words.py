@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from pydantic import AfterValidator
 
-FAMILIES = ("mlp", "resmlp", "linearised", "lm")
+FAMILIES = ("mlp", "resmlp", "linearised", "lm", "cnn", "resconv", "vit")
 PHIS = ("linear", "relu", "abs", "tanh", "gelu")
 RULES = ("sp", "ntp", "mup", "ode", "depth_mup", "am_mup", "completep", "first_layer")
 EXAMPLES = {  # that a task has to train on: a batch holds none of them twice
@@ -19,6 +19,10 @@ EXAMPLES = {  # that a task has to train on: a batch holds none of them twice
     **{f"fashion{s}{kind}": 60_000 for s in (28, 14, 7) for kind in ("", "_noisy", "_random")},
     "text": 79_965,
     "unit": 1,
+}
+SIDES = {  # tasks of images: pixels a side
+    **{f"digits{kind}": 8 for kind in ("", "_noisy", "_random", "_mse")},
+    **{f"fashion{s}{kind}": s for s in (28, 14, 7) for kind in ("", "_noisy", "_random")},
 }
 TASKS = (*EXAMPLES, "gaussian")  # gaussian draws as many as a batch asks for
 SOLVED = (*(name for name in TASKS if name.startswith("digits")), "unit")  # for limits
@@ -39,6 +43,9 @@ MEASURED: dict[str, tuple[str, ...]] = {
         *("weight_move", "rest", "decorrelation"),
     ),
     "diversity": ("slope", "slope_init", *(f"gap_{j}" for j in GAPS)),
+    "sizes": (
+        *("unit_size", "unit_move", "hidden_size", "hidden_move", "output_size", "output_move"),
+    ),
     "linearisation": ("weight_share", "block_share", "remainder", "remainder_median"),
     "layer_sizes": (
         *("rms_input", "rms_quarter", "rms_half", "rms_three_quarters", "rms_last", "rms_output"),
@@ -54,6 +61,11 @@ COLUMNS = (
     *("norm", "gain", "init_gain", "train_ends", "base_width", "base_depth"),
     *("kind", "batch", "steps", "schedule", "warmup", "decay", "log2_lr_ends", "log2_lr", "seed"),
 )
+# A table has these only where one of its runs is not at the default.
+LATER = (
+    *("gamma_0", "momentum", "kernel", "padding", "stages", "patch", "placement", "parallel"),
+    *("layer_scale", "affine", "bias", "dropout"),
+)
 SIZES = ("layers", "log2_gain")  # of a run, counted from its columns
 KINK = "kink(s), for example kink(-0.5)"
 ALPHA = "alpha(a, g), for example alpha(0.5, 0.25)"
@@ -63,14 +75,16 @@ WORDS: dict[str, tuple[str, ...]] = {
     "rules": (*RULES, ALPHA),
     "task": TASKS,
     "order": ("post", "pre"),
-    "norm": ("none", "layer"),
+    "norm": ("none", "layer", "batch"),
+    "padding": ("zeros", "circular"),
+    "placement": ("pre", "post", "none"),
     "kind": ("sgd", "adam"),
     "schedule": ("constant", "cosine"),
     "equations": EQUATIONS,
     "measure": MEASURES,
     "derive": DERIVED,
     "metric": METRICS,
-    "by": (*COLUMNS, *SIZES),
+    "by": (*COLUMNS, *LATER, *SIZES),
     "over": ("log2_lr", "log2_gain"),
     "predictions": PREDICTIONS,
 }
@@ -155,8 +169,8 @@ def enough_examples(batch: int, task: str) -> None:
 
 def known_column(word: str) -> str:
     """A column of a table of runs, or a ValueError that says which there are."""
-    if word not in (*COLUMNS, *SIZES):
-        raise ValueError(nearest(word, (*COLUMNS, *SIZES)))
+    if word not in WORDS["by"]:
+        raise ValueError(nearest(word, WORDS["by"]))
     return word
 
 

@@ -18,10 +18,10 @@ from fathom.measurement.observe import BY_STEPS, EXAMPLES, trainings
 from fathom.networks.families import build
 from fathom.networks.stack import shape, stack, truncated
 from fathom.networks.tasks import CONTEXT, PIECE, task
-from fathom.spec import COLUMNS, Machine, Net, Refused, Run
+from fathom.spec import COLUMNS, DEFAULTS, LATER, Machine, Net, Refused, Run
 from fathom.sweeps import workers
 from fathom.training import compiled
-from fathom.training.train import SAVED, cost, denormals_flushed, on, pace, rows, sessions
+from fathom.training.train import IMAGES, SAVED, cost, denormals_flushed, on, pace, rows, sessions
 
 FLIGHT = 5e11  # operations that one stack takes at most, some seconds, where it may be cut
 PROCESS = 0.5  # GiB that Python and torch take in every worker
@@ -117,9 +117,11 @@ def _size(run: Run, measure: str, machine: Machine) -> int:
         return 256
     if measure == "train" and compiled.covers(run):
         return int(min(32, max(1, FLIGHT // cost(run))))
-    if net.width % 16 or rows(run) % 16:
+    convolved = net.family in ("cnn", "resconv")
+    if run.optim.batch * net.width % 16 if convolved else net.width % 16 or rows(run) % 16:
         return 1
-    cached = min(32, 2**16 // net.width**2, 2**11 // rows(run))
+    most = 2**12 if net.family == "vit" else 2**11
+    cached = min(32, 2**16 // net.width**2, most // rows(run))
     return max(cached, 4 if net.width <= 256 else 1)
 
 
@@ -148,6 +150,8 @@ def _held(run: Run, count: int, looks: int, measure: str, machine: Machine) -> i
     weights = sum(layer.fan_in * layer.fan_out for layer in model.layers)
     seen = min(about.held_out, PIECE)  # of what is held out, at once
     units, loops = len(model.layers) * run.net.width, _in_kernels(run, machine)
+    if run.net.family in IMAGES:
+        units = sum(layer.fan_out * layer.places for layer in model.layers)
     if run.net.family == "lm" and loops:  # room for a batch, and for one that is held out
         floats = (count + 5) * weights + 8 * units * rows(run)
     elif run.net.family == "lm":  # of what is held out no gradient is taken
@@ -202,10 +206,10 @@ def swept(runs: Sequence[Run]) -> list[str]:
     apart = {(run.net, run.rules, run.base, run.optim, run.task): run for run in runs}
     rows, seeds = [run.row() for run in apart.values()], [run.seed for run in runs]
     plain = {**Net(family="mlp", width=1, depth=1).model_dump(), "schedule": "constant"}
-    plain |= {"warmup": 0, "decay": 0.0, "log2_lr_ends": None}
+    plain |= {"warmup": 0, "decay": 0.0, "log2_lr_ends": None, "momentum": 0.0}
     lines = []
-    for name in COLUMNS:
-        said = seeds if name == "seed" else [row[name] for row in rows]
+    for name in (*COLUMNS, *LATER):
+        said = seeds if name == "seed" else [row.get(name, DEFAULTS.get(name)) for row in rows]
         values = [value for value in dict.fromkeys(said) if value is not None]
         if values and (name in ("width", "depth", "family") or values != [plain.get(name)]):
             lines.append(f"{name}: {_listed(values)}")

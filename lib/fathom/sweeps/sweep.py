@@ -16,7 +16,7 @@ import tqdm
 import tqdm.auto
 
 from fathom import measurement
-from fathom.spec import MEASURED, Machine, Run
+from fathom.spec import COLUMNS, DEFAULTS, LATER, MEASURED, Machine, Run
 from fathom.sweeps import workers
 from fathom.sweeps.plan import estimate, forecast, placed, say, span, stacked, workers_allowed
 from fathom.sweeps.workers import Row
@@ -74,7 +74,16 @@ def sweep(
     if missing:
         seconds = time.perf_counter() - start
         say(f"{len(missing)} runs in {span(seconds)}, {len(missing) / seconds:.3g} a second")
-    return pd.DataFrame([rows[run.key] for run in runs])
+    return _table([rows[run.key] for run in runs])
+
+
+def _table(rows: list[Row]) -> pd.DataFrame:
+    """The rows as a table: settings added later have a column where a run is not at the default,
+    which the others are then at."""
+    later = [name for name in LATER if any(name in row for row in rows)]
+    rest = [name for name in rows[0] if name not in (*COLUMNS, *LATER)]
+    full = [{name: DEFAULTS[name] for name in later} | row for row in rows]
+    return pd.DataFrame(full)[[*COLUMNS, *later, *rest]]
 
 
 def _finished(crews: dict[int, list[workers.Job]], machine: Machine) -> Iterator[list[Row]]:

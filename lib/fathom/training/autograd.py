@@ -11,6 +11,8 @@ from fathom.networks.tasks import task
 from fathom.phi import Array
 from fathom.training.kernels.operations import BETA_1, BETA_2
 
+DROPPED = 2**20  # the stream of seeds of what is left out, far from those of layers
+
 
 def recorded(step: Callable[[], None]) -> Callable[[], None]:
     """A step as a GPU records it once and replays it at a single launch (a CUDA graph).
@@ -27,6 +29,28 @@ def recorded(step: Callable[[], None]) -> Callable[[], None]:
     with torch.cuda.graph(graph, stream=aside):
         step()
     return graph.replay
+
+
+class Dropout:
+    """Which numbers a step leaves out of what each branch gives, by run and step alone."""
+
+    def __init__(self, nets: Stack, share: float) -> None:
+        self.nets, self.share = nets, share
+        self.seeds = [run.seed for run in nets.runs]
+        self.draws: list[torch.Generator] = []
+
+    def begin(self, step: int) -> None:
+        """Begin a step, whose numbers every run draws anew."""
+        own = (np.random.SeedSequence([seed, DROPPED, step]) for seed in self.seeds)
+        self.draws = [torch.Generator().manual_seed(int(one.generate_state(1)[0])) for one in own]
+
+    def apply(self, i: int, h: Tensor) -> Tensor:
+        """The i-th layer; behind the last matrix of a branch, with some of its numbers 0."""
+        y, layer = self.nets.apply(i, h), self.nets.model.layers[i]
+        if layer.role not in ("block", "block:2"):
+            return y
+        kept = torch.stack([torch.rand(y.shape[1:], generator=draw) for draw in self.draws])
+        return y * (kept >= self.share).to(y) / (1 - self.share)
 
 
 class Session:
@@ -54,15 +78,16 @@ class Session:
         self.eps = [epsilon(first, role) for role in roles]
         shrink = [[shrinkage(run, role) for run in nets.runs] for role in roles]
         self.shrink = [column(each).to(device) for each in shrink] if first.optim.decay else []
-        adam = first.optim.kind == "adam"
-        self.moments = [torch.zeros_like(w) for w in 2 * self.weights] if adam else []
+        moments = 2 if first.optim.kind == "adam" else 1 if first.optim.momentum else 0
+        self.moments = [torch.zeros_like(w) for w in moments * self.weights]
         self.state = [part.detach() for part in (*self.weights, *self.moments)]
         # what differs from step to step lies in tensors, else a recorded step could not see it
         like = self.nets.branch
         self.index, self.loss = self.order[0].clone(), like.new_zeros(len(nets.runs))
         self.count, self.share = like.new_ones(()), like.new_ones(())
         self.replay = None
-        if device == "cuda":
+        self.dropout = Dropout(self.nets, first.net.dropout) if first.net.dropout else None
+        if device == "cuda" and not self.dropout:
             self.replay = recorded(self._step)
             for part, i in zip(self.state, learning, strict=False):
                 part.copy_(nets.weights[i])  # the steps that recording took do not count
@@ -76,12 +101,17 @@ class Session:
             self.index.copy_(self.order[step])
             self.count.fill_(step + 1)
             self.share.fill_(schedule(self.optim, step))
+            if self.dropout:
+                self.dropout.begin(step)
             (self.replay or self._step)()
             curve.append(self.loss.clone())
         return torch.stack(curve, 1).double().cpu().numpy()
 
     def _step(self) -> None:
-        loss = losses(self.nets(self.task.x[self.index])[0], self.task.y[self.index])
+        nets, x = self.nets, self.task.x[self.index]
+        apply = self.dropout.apply if self.dropout else nets.apply
+        outputs, _ = nets.model.forward(apply, nets.branch, x)
+        loss = losses(outputs, self.task.y[self.index])
         self._update(torch.autograd.grad(loss.sum(), self.weights))
         self.loss.copy_(loss.detach())
 
@@ -108,6 +138,10 @@ class Session:
         for weight, shrink in zip(self.weights, self.shrink, strict=False):
             weight.mul_(1 - self.share * shrink)
         moves = self._adam(gradients) if adam else gradients
+        if self.optim.momentum:
+            for velocity, gradient in zip(self.moments, gradients, strict=True):
+                velocity.mul_(self.optim.momentum).add_(gradient)
+            moves = self.moments
         for weight, rates, move in zip(self.weights, self.rates, moves, strict=True):
             shared = move if self.optim.plain else move * self.share
             weight.addcmul_(shared, rates, value=1 if adam else -1)

@@ -8,7 +8,7 @@ import torch
 from fathom.networks.stack import Stack, epsilon, rate, schedule, shrinkage
 from fathom.networks.tasks import task
 from fathom.phi import Array, left_slope
-from fathom.spec import Run
+from fathom.spec import DEFAULTS, OWN, Run
 from fathom.training.kernels import blas, residual, transformer
 from fathom.training.kernels.residual_buffers import Network, Weights, buffers
 from fathom.training.kernels.transformer_buffers import LmNetwork, LmWeights, lm_buffers
@@ -18,9 +18,14 @@ LM_PARTS = (0, 1, 2, 5, 6, 7, -1)  # a layer of the model for each part of LmWei
 
 def covers(run: Run) -> bool:
     """Whether the loops can train a run: a residual MLP or a chain, phi straight on both sides
-    of 0, at a constant rate, without decay; or a transformer with GELU, all of which learns."""
+    of 0, at a constant rate, without decay; or a language model as its file first says, with GELU,
+    all of which learns."""
+    if run.optim.momentum:
+        return False
     if run.net.family == "lm":
-        return run.net.phi == "gelu" and run.net.train_ends
+        net = run.net
+        plain = all(getattr(net, name) == DEFAULTS[name] for name in OWN["lm"] if name != "gain")
+        return plain and net.phi == "gelu" and net.train_ends
     straight = run.net.family in ("mlp", "resmlp") and left_slope(run.net.phi) is not None
     return straight and run.optim.plain
 

@@ -14,8 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fathom.networks.families import build
+from fathom.networks.layers import Layer
 from fathom.networks.stack import Stack, stack
-from fathom.networks.tasks import CONTEXT
+from fathom.networks.tasks import CONTEXT, task
 from fathom.phi import Array
 from fathom.spec import Refused, Run
 from fathom.training import autograd, compiled
@@ -23,8 +25,10 @@ from fathom.training import autograd, compiled
 # Bumped by hand when a change moves numbers: every row trained before is then trained anew.
 NUMERICS = {"mlp": 3, "resmlp": 3, "sgd": 1, "adam": 2, "digits": 1, "gaussian": 1}
 NUMERICS |= {"linearised": 1, "lm": 2, "text": 1, "unit": 1}
+NUMERICS |= {"cnn": 1, "resconv": 1, "vit": 1}
 NUMERICS |= {"fashion28": 1, "fashion14": 1, "fashion7": 1}
 
+IMAGES = ("cnn", "resconv", "vit")
 PIECE = 2e10  # operations between two moments at which training can be interrupted, about 0.2 s
 SAVED = 3e12  # operations between two checkpoints of a large run, about half a minute
 CARD = 200  # how many times as many operations a card does in the same time, roughly
@@ -37,15 +41,26 @@ def numerics(run: Run) -> str:
 
 
 def rows(run: Run) -> int:
-    """How many rows of activations a step has: examples, or the tokens of its texts."""
+    """How many rows of activations a step has: examples, or the places of each of them."""
+    if run.net.family in IMAGES:
+        return run.optim.batch * max(layer.places for layer in _layers(run))
     return run.optim.batch * (CONTEXT if run.net.family == "lm" else 1)
 
 
 def cost(run: Run) -> float:
     """What a run costs, in arithmetic operations, roughly."""
+    if run.net.family in IMAGES:
+        each = ((layer.fan_in * layer.fan_out, layer.places) for layer in _layers(run))
+        batch = run.optim.batch
+        return float(run.optim.steps * sum(size * (6 * batch * many + 60) for size, many in each))
     each = {"lm": 12, "linearised": 3 * run.net.block_depth}
     matrices = run.net.depth * each.get(run.net.family, run.net.block_depth) + 1
     return float(run.optim.steps * matrices * run.net.width**2 * (6 * rows(run) + 60))
+
+
+def _layers(run: Run) -> tuple[Layer, ...]:
+    about = task(run.task)
+    return build(run.net, about.inputs, about.outputs).layers
 
 
 class Curves(NamedTuple):

@@ -2,13 +2,11 @@
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 
-from fathom.networks.layers import Apply, Linear, Model, layer_norm, nonlinearity
+from fathom.networks.families.transformer import finished, last_norm, through, transformer_layer
+from fathom.networks.layers import Apply, Linear, Model
 from fathom.networks.tasks import CONTEXT
 from fathom.spec import Net
-
-HEAD = 16  # width of an attention head; a wider network has more of them
 
 
 def lm(net: Net, inputs: int | None, outputs: int) -> Model:
@@ -16,36 +14,27 @@ def lm(net: Net, inputs: int | None, outputs: int) -> Model:
 
     Both branches of a layer, attention and an MLP four times as wide, take a normalised
     stream and bear the branch factor. Attention scores are divided by the width of a head
-    (muP), no layer norm has weights, a last one precedes the read-out. Units: the stream
-    after each layer, shape (runs, batch x context, width). `inputs` is the number of tokens.
-    Source: Tensor Programs VI, section 9.4; CompleteP (Dey et al. 2025), Table 1.
+    (muP), no layer norm has weights unless `affine` asks for them, a last one precedes the
+    read-out. Units: the stream after each layer, shape (runs, batch x context, width). `inputs`
+    is the number of tokens. Source: Tensor Programs VI, section 9.4; CompleteP (Dey et al. 2025),
+    Table 1.
     """
-    width, phi = net.width, nonlinearity(net.phi)
-    layer = (
-        *3 * [Linear("block:1", width, width)],
-        Linear("block:2", width, width),
-        Linear("block:1", width, 4 * width),
-        Linear("block:2", 4 * width, width),
+    layer = transformer_layer(net, CONTEXT)
+    ends = (
+        Linear("embed", inputs or net.width, net.width, CONTEXT),
+        Linear("embed", CONTEXT, net.width, CONTEXT),
     )
-    ends = Linear("embed", inputs or width, width), Linear("embed", CONTEXT, width)
-    layers = (*ends, *net.depth * layer, Linear("readout", width, outputs))
+    top = last_norm(net)
+    readout = Linear("readout", net.width, outputs, CONTEXT)
+    layers = (*ends, *net.depth * layer, *top, readout)
 
     def forward(apply: Apply, branch: Tensor, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        runs, batch, context = x.shape
-
-        def attention(first: int, h: Tensor) -> Tensor:
-            size = (runs * batch, context, width // HEAD, HEAD)
-            q, k, v = (apply(first + i, h).reshape(size).transpose(1, 2) for i in range(3))
-            mixed = scaled_dot_product_attention(q, k, v, is_causal=True, scale=1 / HEAD)
-            return apply(first + 3, mixed.transpose(1, 2).reshape(runs, -1, width))
-
-        places = torch.arange(context, device=x.device).expand(runs, batch, context)
+        places = torch.arange(CONTEXT, device=x.device).expand(x.shape)
         stream, units = apply(0, x) + apply(1, places), []
-        for first in range(2, len(layers) - 1, len(layer)):
-            stream = stream + branch * attention(first, layer_norm(stream))
-            hidden = phi(apply(first + 4, layer_norm(stream)))
-            stream = stream + branch * apply(first + 5, hidden)
+        for first in range(2, 2 + net.depth * len(layer), len(layer)):
+            stream = through(net, apply, first, branch, stream, CONTEXT, causal=True)
             units.append(stream)
-        return apply(len(layers) - 1, layer_norm(stream)), units
+        seen = finished(net, apply, len(layers) - 1 - len(top), stream)
+        return apply(len(layers) - 1, seen), units
 
     return Model(layers, forward)

@@ -25,7 +25,7 @@ NORM_EPSILON = np.float32(1e-5)  # as in torch
 LOST = np.float32(np.nan)
 CONFIG: Any = config  # numba writes its settings into it as it is loaded
 HERE = Path(__file__).parent
-COMPILED_FROM = (*sorted(HERE.glob("*.py")), HERE.parents[1] / "networks/families/lm.py")
+COMPILED_FROM = (*sorted(HERE.glob("*.py")), HERE.parents[1] / "spec/net.py")
 
 
 def _cache() -> Path:

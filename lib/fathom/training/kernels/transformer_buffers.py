@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fathom.networks.families.lm import HEAD
+from fathom.spec import HEAD
 
 
 class LmNetwork(NamedTuple):

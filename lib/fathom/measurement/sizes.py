@@ -1,0 +1,37 @@
+"""The coordinate check of any family: how large its parts are, and how far they move."""
+
+from collections.abc import Sequence
+
+import torch
+
+from fathom.measurement.observe import examples, observe, rms
+from fathom.networks.stack import stack
+from fathom.spec import Run
+from fathom.training.train import learned
+
+
+def sizes(runs: Sequence[Run]) -> list[dict[str, float]]:
+    """Root mean squares over 64 examples never trained on and all units, at initialisation and of
+    the change after the run's steps.
+
+    Per run: unit_size and unit_move of the last unit (the stream after the last branch, a chain's
+    last pre-activation), hidden_size and hidden_move of what the matrix in the middle of the
+    network gives, output_size and output_move. Under a parametrization that scales width or depth
+    as it should, none grows with it; only an output may begin smaller the wider a network is.
+    Source: Depthwise transfer, claim C8 of our notes; Tensor Programs V, its coordinate checks.
+    """
+    (x, _), nets = examples(runs), stack(runs)
+    (taught,) = learned(nets, [runs[0].optim.steps])
+    blocks = [i for i, layer in enumerate(nets.model.layers) if layer.role.startswith("block")]
+    middle = blocks[len(blocks) // 2] if blocks else 0
+    with torch.no_grad():
+        before, after = observe(nets, x), observe(taught, x)
+    pairs = {
+        "unit": (before.stream[-1], after.stream[-1]),
+        "hidden": (before.layers[middle][1], after.layers[middle][1]),
+        "output": (before.outputs, after.outputs),
+    }
+    found = {}
+    for name, (then, now) in pairs.items():
+        found |= {f"{name}_size": rms(then), f"{name}_move": rms(now - then)}
+    return [{name: float(value[i]) for name, value in found.items()} for i in range(len(runs))]
