@@ -26,12 +26,14 @@ def main() -> None:
     parser.add_argument(
         "--quick", action="store_true", help="about half a minute, to build/: whether it runs"
     )
-    quick = parser.parse_args().quick
-    root = "build/quick" if quick else "artifacts"
-    for name, part, show in (
-        ("step", steps.measure, report.steps),
-        ("sweep", sweeps.measure, report.sweeps),
-    ):
+    parser.add_argument(
+        "--images", action="store_true", help="a step of the families of images only, 5 minutes"
+    )
+    said = parser.parse_args()
+    quick, root = said.quick, "build/quick" if said.quick else "artifacts"
+    images = ("images", lambda quick: steps.measure(quick, steps.images(quick)), report.steps)
+    both = (("step", steps.measure, report.steps), ("sweep", sweeps.measure, report.sweeps))
+    for name, part, show in (images,) if said.images else both:
         table = part(quick)
         print(f"\n{show(table)}\n", flush=True)
         store.write(rounded(table), f"bench/{name}", root)

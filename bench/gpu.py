@@ -57,12 +57,16 @@ def networks(width: int, depth: int) -> list[Run]:
         {"family": "resmlp", "norm": "layer", **block},
         {"family": "linearised", "block_depth": 2, **block},
         {"family": "lm", "phi": "gelu", "gain": depth**-0.5},
+        {"family": "vit", "phi": "gelu", "gain": depth**-0.5},
+        {"family": "cnn", "init_gain": 2.0},
+        {"family": "resconv", "stages": 2, "order": "pre", "gain": depth**-0.5},
     ]
     return [_run(Net(width=width, depth=depth, **kind)) for kind in kinds]
 
 
 def _run(net: Net) -> Run:
-    chain, text = net.family == "mlp", net.family == "lm"
+    chain, text = net.family in ("mlp", "cnn"), net.family == "lm"
+    images = net.family in ("vit", "cnn", "resconv")
     kind, batch = "sgd" if chain else "adam", 4 if text else 64
     log2_lr = -4.0 - round(math.log2(net.width))
     return Run(
@@ -70,7 +74,7 @@ def _run(net: Net) -> Run:
         rules="sp" if chain else "depth_mup",
         base=Base(width=net.width, depth=net.depth),
         optim=Optim(kind=kind, log2_lr=log2_lr, batch=batch, steps=STEPS),
-        task="text" if text else "digits_random",
+        task="text" if text else "fashion14" if images else "digits_random",
         seed=0,
     )
 

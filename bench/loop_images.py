@@ -26,12 +26,15 @@ class Norm(nn.Module):
         return h
 
 
-def convolution(net: Net, channels: int, width: int, stride: int = 1, norm: bool = True):
+def convolution(
+    net: Net, channels: int, width: int, stride: int = 1, norm: bool = True
+) -> nn.Sequential:
     """A convolution, and its norm."""
+    circular = net.padding == "circular"
     parts = [
         nn.Conv2d(
             channels, width, net.kernel, stride, net.kernel // 2, bias=net.bias,
-            padding_mode=net.padding,
+            padding_mode="circular" if circular else "zeros",
         )
     ]  # fmt: skip
     return nn.Sequential(*parts, *([Norm(net, width)] if norm and net.norm != "none" else []))
@@ -56,12 +59,12 @@ class Chain(nn.Module):
 
 
 class Residual(nn.Module):
-    """A stem, one or three stages of branches h + F(h) / sqrt(L), a read-out."""
+    """A stem, one or three stages of branches h + gain F(h), a read-out."""
 
     def __init__(self, net: Net, inputs: int, outputs: int) -> None:
         super().__init__()
         self.net, self.phi = net, getattr(torch, net.phi)
-        self.branch = (net.depth / 3) ** -0.5  # 1 at three branches, Fathom's base depth here
+        self.branch = net.gain
         staged, width = net.stages > 1, net.width
         self.stem = convolution(net, 1, width, 2 if staged else 1, norm=False)
         side = -(-math.isqrt(inputs) // 2) if staged else 1
@@ -82,7 +85,7 @@ class Residual(nn.Module):
         side = math.isqrt(x.shape[1])
         h = self.stem(x.view(-1, 1, side, side))
         for stage in self.stages:
-            for part in stage:
+            for part in stage.children():
                 h = part(h) if isinstance(part, nn.Sequential) else self.added(part, h)
             if self.net.stages > 1:
                 h = nn.functional.max_pool2d(h, 2, ceil_mode=True)
@@ -90,7 +93,7 @@ class Residual(nn.Module):
 
     def added(self, block: nn.Module, h: Tensor) -> Tensor:
         z = h
-        for one in block:
+        for one in block.children():
             z = one(self.phi(z)) if self.net.order == "pre" else self.phi(one(z))
         return h + self.branch * z
 
@@ -100,7 +103,7 @@ class Layer(nn.Module):
 
     def __init__(self, net: Net) -> None:
         super().__init__()
-        self.net, self.branch, width = net, (net.depth / 3) ** -0.5, net.width
+        self.net, self.branch, width = net, net.gain, net.width
         linear = [nn.Linear(width, width, bias=False) for _ in range(4)]
         self.query, self.key, self.value, self.mix = linear
         self.up = nn.Linear(width, 4 * width, bias=False)

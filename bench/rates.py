@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from fathom.networks.families import build
-from fathom.networks.tasks import CONTEXT, task
+from fathom.networks.tasks import task
 from fathom.spec import Run
 from fathom.training.kernels.operations import product
 
@@ -18,9 +18,9 @@ def operations(run: Run) -> int:
     for the gradient on the input, and none where a weight is looked up."""
     about = task(run.task)
     layers = build(run.net, about.inputs, about.outputs).layers
-    text = run.net.family == "lm"
-    rows = run.optim.batch * (CONTEXT if text else 1)
-    sizes = [2 * rows * one.fan_in * one.fan_out for one in layers if one.role != "embed"]
+    text, batch = run.net.family == "lm", run.optim.batch
+    matrices = [one for one in layers if one.role != "embed"]
+    sizes = [2 * batch * one.places * one.fan_in * one.fan_out for one in matrices]
     return 3 * sum(sizes) - (0 if text else sizes[0])
 
 

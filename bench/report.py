@@ -32,7 +32,7 @@ def steps(table: pd.DataFrame) -> str:
     for _, group in table.groupby(KIND, sort=False):
         own, loop = (group[group["peer"] == name].iloc[0] for name in ("fathom", "loop"))
         issue = list(own[["family", "phi", "depth", "batch"]]) == ["resmlp", "relu", 16, 64]
-        text = own["family"] == "lm"
+        text = own["family"] not in ("mlp", "resmlp")
         line = [_network(own), _spread(loop, "ms"), "not written" if text else "not installed"]
         line += [_spread(own, "ms")]
         aim = _aim(loop["of_fathom"], least=LOOP[own["width"]]) if issue else ""
@@ -87,6 +87,7 @@ def sweeps(table: pd.DataFrame) -> str:
 
 def _network(row: pd.Series) -> str:
     names = {"resmlp": "blocks", "mlp": "matrices", "lm": "transformer layers"}
+    names |= {"cnn": "convolutions", "resconv": "branches of convolutions", "vit": "vision layers"}
     layers = f"{row['depth']} {names[row['family']]}"
     kind = "Adam" if row["kind"] == "adam" else "SGD"
     return f"width {row['width']}, {layers}, {row['phi']}, {kind}, {row['batch']}"

@@ -56,6 +56,36 @@ def settings(quick: bool) -> list[Run]:
     ]
 
 
+def images(quick: bool) -> list[Run]:
+    """The same for families of images, at the sizes of the laptop's entries."""
+    if quick:
+        return [_convolutions("resconv", 8, 3), _vision(32, 2)]
+    return [
+        *(_convolutions("resconv", 16, depth) for depth in (3, 12, 24)),
+        _convolutions("resconv", 8, 12),
+        _convolutions("resconv", 32, 12),
+        _convolutions("cnn", 16, 6),
+        _vision(32, 2),
+        _vision(32, 8),
+    ]
+
+
+def _convolutions(family: str, width: int, depth: int) -> Run:
+    residual = {"order": "pre", "gain": depth**-0.5}
+    own = residual if family == "resconv" else {"init_gain": 2.0}
+    net = Net.model_validate({"family": family, "width": width, "depth": depth, **own})
+    optim = Optim(kind="sgd", log2_lr=-5, batch=32, steps=300)
+    base = Base(width=width, depth=depth)
+    return Run(net=net, rules="depth_mup", base=base, optim=optim, task="fashion14", seed=1)
+
+
+def _vision(width: int, depth: int) -> Run:
+    net = Net(family="vit", width=width, depth=depth, phi="gelu", gain=depth**-0.5)
+    optim = Optim(kind="adam", log2_lr=-9, batch=32, steps=400)
+    base = Base(width=width, depth=depth)
+    return Run(net=net, rules="depth_mup", base=base, optim=optim, task="fashion28", seed=1)
+
+
 def _residual(width: int, depth: int = 16, batch: int = 64, phi: str = "relu") -> Run:
     gain = depth**-0.5
     net = Net(family="resmlp", width=width, depth=depth, phi=phi, center=True, gain=gain)
@@ -78,10 +108,11 @@ def _language(width: int, depth: int) -> Run:
     return Run(net=net, rules="depth_mup", base=base, optim=optim, task="text", seed=1)
 
 
-def measure(quick: bool) -> pd.DataFrame:
+def measure(quick: bool, runs: list[Run] | None = None) -> pd.DataFrame:
     """A row for every kind of run and peer, two for the matrix products beside them."""
     rounds, seconds = (1, 0.01) if quick else (7, 0.5)
-    kinds, products = settings(quick), {"openblas": rates.openblas, "torch.mm": rates.torch_mm}
+    kinds = runs or settings(quick)
+    products = {"openblas": rates.openblas, "torch.mm": rates.torch_mm}
     rows: list[dict[str, Any]] = []
     with _one_core(), _jax() as jaxed:
         waited = tqdm.tqdm(kinds, "compile, and check that all train the same network", ncols=110)
@@ -146,7 +177,7 @@ def _contests(run: Run, jaxed: Peer | None, seconds: float) -> list[Contest]:
         ("fathom", lambda runs, steps: train(runs, steps=steps).loss.tolist(), stacked(runs)[0]),
         ("loop", lambda runs, steps: [loop.train(runs[0], steps, start)], runs[:1]),
     ]
-    if jaxed and run.net.family != "lm":
+    if jaxed and run.net.family in ("mlp", "resmlp"):
         peers += [("jax", jaxed, runs[:1]), ("jax", jaxed, runs)]
     found = []
     for name, peer, mine in peers:

@@ -31,7 +31,8 @@ PARTS, STACK, PLAN = f"{KERNELS}/operations.py", "networks/stack.py", "sweeps/pl
 AUTOGRAD, TRAIN = "training/autograd.py", "training/train.py"
 TABLES = "networks/parametrization.py"
 COMPILED = "training/compiled.py"
-LINEARISED, LM = "networks/families/linearised.py", "networks/families/lm.py"
+LINEARISED, LM = "networks/families/linearised.py", "networks/families/transformer.py"
+LAYERS, CONV = "networks/layers.py", "networks/families/resconv.py"
 FREE = "    if True:\n        product"
 ALIKE = 'rate(run, "block")'
 NO_ROLE = 'EPSILON * rule(run, "readout")'
@@ -40,8 +41,8 @@ MUTATIONS = [
     Mutation(
         "1/N of Adam's hidden rate",
         TABLES,
-        "adam=Power(-1), eps=Power(-1), decay=Power(1)),",
-        "eps=Power(-1), decay=Power(1)),",
+        "adam=Power(-1), eps=Power(-1), decay=Power(1))\n# Max",
+        "eps=Power(-1), decay=Power(1))\n# Max",
         "scaling",
     ),
     Mutation(
@@ -143,7 +144,9 @@ MUTATIONS = [
     Mutation("Adam's count", AUTOGRAD, "fill_(step + 1)", "fill_(1)", "kernels"),
     Mutation("epsilon's role", STACK, "EPSILON * rule(run, role)", NO_ROLE, "scaling"),
     Mutation("rules in a shape", STACK, "run.rules, run.base, ", "", "plan"),
-    Mutation("a multiplier, by autograd", STACK, "y * self.mults[i] if", "y if", "kernels"),
+    Mutation(
+        "a multiplier, by autograd", STACK, "y * along(self.mults[i], y) if", "y if", "kernels"
+    ),
     Mutation("He's gain", STACK, "else run.net.init_gain)", "else 1.0)", "families"),
     Mutation("denormals to 0", TRAIN, "denormal(True)", "denormal(False)", "kernels"),
     Mutation("what a checkpoint brings", TRAIN, "here.copy_(", "print(", "checkpoints"),
@@ -180,6 +183,17 @@ MUTATIONS = [
         "the rest", "measurement/linearity.py", "whole - start - linear", "linear", "linearised"
     ),
     Mutation("a head's width", LM, "scale=1 / HEAD", "scale=1 / HEAD**0.5", "lm"),
+    Mutation("gamma_0 in the rate", STACK, "gamma ** (2 if sgd else 1)", "1", "image_families"),
+    Mutation(
+        "a bias's depth",
+        TABLES,
+        "_replace(sgd=Power(1, a - g)",
+        "_replace(sgd=Power(1)",
+        "family_scaling",
+    ),
+    Mutation("a branch's own draw", AUTOGRAD, "DROPPED, step]", "DROPPED]", "image_families"),
+    Mutation("one group beside a copy", LAYERS, "len(h) == 1 and", "False and", "image_families"),
+    Mutation("a transition is no branch", CONV, '"transition", w', '"block", w', "family_scaling"),
     Mutation("a decay that falls", AUTOGRAD, "1 - self.share * shrink", "1 - shrink", "lm"),
     Mutation("a share of the rate", AUTOGRAD, "move * self.share", "move", "lm"),
     Mutation("as it was", AUTOGRAD, "part.copy_(nets.weights[i])", "pass", "recorded"),

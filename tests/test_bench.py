@@ -21,6 +21,15 @@ def test_the_bench_runs_at_its_smallest() -> None:
 
 
 @pytest.mark.slow
+def test_the_bench_of_images_runs_at_its_smallest() -> None:
+    command = [sys.executable, "bench", "--quick", "--images"]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stdout[-2000:] + said.stderr[-2000:]
+    found = store.read("bench/images", "build/quick")
+    assert set(found["family"]) == {"resconv", "vit"}
+
+
+@pytest.mark.slow
 def test_the_bench_of_a_card_runs_on_a_processor_where_a_run_alone_is_the_run_in_a_stack(
     tmp_path: Path,
 ) -> None:
@@ -31,7 +40,7 @@ def test_the_bench_of_a_card_runs_on_a_processor_where_a_run_alone_is_the_run_in
     assert said.returncode == 0, said.stdout[-2000:] + said.stderr[-2000:]
     found = store.parse(out.read_text())
     kinds = found[["family", "block_depth", "norm"]].drop_duplicates()
-    assert len(kinds) == 6
+    assert len(kinds) == 9
     checks = {check: set(rows["value"]) for check, rows in found.groupby("check")}
     assert checks["alone_same_bits"] == checks["again_same_bits"] == {1.0}
     assert checks["difference"] == checks["alone_difference"] == {0.0}

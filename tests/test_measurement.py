@@ -276,8 +276,15 @@ def test_one_step_on_a_chain_of_abs_has_kappa_one(make_runs: MakeRuns, depth: in
     assert ratio_to_formula(make_runs, "abs", depth, 1.0, 2.0) > 1.15
 
 
-@pytest.mark.parametrize("measure", sorted(measurement.NUMERICS))
-def test_a_language_model_is_refused_by_every_measure(make_runs: MakeRuns, measure: str) -> None:
+@pytest.mark.parametrize("measure", ["coordinates", "layer_sizes", "linearisation"])
+def test_a_measure_refuses_families_that_it_is_not_made_for(
+    make_runs: MakeRuns, measure: str
+) -> None:
     runs = make_runs(family="lm", task="text")
-    with pytest.raises(Refused, match=f"family lm: {measure} is measured on mlp and resmlp"):
+    with pytest.raises(Refused, match=f"family lm: {measure} is measured on .*measure sizes"):
         measurement.measured(runs, measure)
+
+
+def test_diversity_of_a_language_model_is_that_of_its_layers(make_runs: MakeRuns) -> None:
+    runs = make_runs(family="lm", task="text", depth=32, base_depth=32, batch=2, steps=1)
+    assert 0.2 < measurement.measured(runs, "diversity")[0]["slope_init"] < 0.8

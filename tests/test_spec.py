@@ -112,7 +112,7 @@ def test_a_run_named_twice_in_one_grid_is_refused() -> None:
             "net.family",
             "resmpl",
             ".net.family:",
-            "one of mlp, resmlp, linearised, lm; did you mean resmlp?",
+            "one of mlp, resmlp, linearised, lm, cnn, resconv, vit; did you mean resmlp?",
         ),
         (
             "net.phi",
@@ -158,7 +158,7 @@ def test_what_is_no_grid_is_refused(said: object) -> None:
     [{"block_depth": 2}, {"order": "pre"}, {"center": True}, {"norm": "layer"}, {"gain": 2.0}],
 )
 def test_settings_of_branches_are_refused_on_a_plain_chain_only(branch: dict[str, Any]) -> None:
-    assert f"{next(iter(branch))} is a setting of residual" in refusal(
+    assert f"{next(iter(branch))} is a setting of resmlp, linearised" in refusal(
         entry(**branch, family="mlp")
     )
     assert len(grid(entry(**branch, family="resmlp"))) == 1
@@ -185,9 +185,23 @@ def test_every_changed_field_changes_the_key(make_runs: MakeRuns) -> None:
     changes |= {"log2_lr": -3.5, "batch": 32, "steps": 5, "rules": "mup", "task": "digits_sum"}
     changes |= {"seed": 2, "family": "mlp", "schedule": "cosine", "warmup": 1, "decay": 0.5}
     changes |= {"log2_lr_ends": -4.0}
+    changes |= {"gamma_0": 2.0, "momentum": 0.9}
     keys = {make_runs(**{name: value})[0].key for name, value in changes.items()}
-    assert set(changes) == set(spec.COLUMNS)
+    images = {"family": "resconv", "depth": 6, "task": "fashion28"}
+    conv: dict[str, Any] = {"kernel": 5, "padding": "circular", "stages": 2, "bias": True}
+    conv |= {"dropout": 0.5, "affine": True}
+    keys |= {make_runs(**images, norm="batch", **{n: v})[0].key for n, v in conv.items()}
+    vision = {"family": "vit", "task": "fashion14"}
+    attention = {"patch": 2, "placement": "post", "parallel": True, "layer_scale": 0.5}
+    keys |= {make_runs(**vision, **{n: v})[0].key for n, v in attention.items()}
+    changes |= conv | attention
+    assert set(changes) == {*spec.COLUMNS, *spec.LATER}
     assert len(keys | {make_runs()[0].key}) == len(changes) + 1
+
+
+def test_a_row_has_settings_that_came_later_only_where_they_are_not_at_the_default() -> None:
+    row = grid(entry("optim", {**entry()["optim"], "momentum": 0.5}))[0].row()
+    assert tuple(row) == (*spec.COLUMNS, "momentum") and row["momentum"] == 0.5
 
 
 def test_a_row_has_every_field_of_a_run_once() -> None:

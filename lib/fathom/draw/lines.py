@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from fathom.draw.panels import THICK, THIN, UNSURE, size_handles
 from fathom.draw.style import PAGE, PHI, depth_colour, power_of_two, powers_of_two, styled
@@ -167,10 +168,11 @@ def panels(
     alike: Sequence[int] = (),
     room: float = 0.1,
     depths: Sequence[int] = (),
+    keys: Mapping[Any, Look] | None = None,
 ) -> Figure:
     """A page of panels in rows. The rows numbered in `alike` share their y axis; `room` is
     the share of each panel that is left free for labels to the right of its lines; `depths`
-    are those whose colours a key on top explains."""
+    are those whose colours a key on top explains, or `keys` the looks."""
     figure = Figure(figsize=(PAGE, height), layout="constrained")
     grid = figure.subplots(len(rows), max(map(len, rows)), squeeze=False)
     for number, row in enumerate(rows):
@@ -184,6 +186,9 @@ def panels(
             ends = [axes.get_ylim() for axes in grid[number][: len(row)]]
             for axes in grid[number][: len(row)]:
                 axes.set_ylim(min(low for low, _ in ends), max(high for _, high in ends))
+    if keys:
+        shown = [Line2D([], [], color=look.colour, label=look.label) for look in keys.values()]
+        figure.legend(handles=shown, loc="outside upper center", ncols=len(shown), frameon=False)
     if depths:
         figure.legend(
             handles=size_handles(depths),

@@ -39,7 +39,7 @@ def rate_curves(
     `curves` as made by law.bands and `best` by law.summary, with columns depth and perhaps
     width. Where a curve leaves the panel at `top`, on either side, it breaks off in a small
     cross on the upper edge; a curve above it throughout is a cross at its largest rate.
-    Widths other than 64, the base, are drawn thin. Hollow markers and thin lines are a
+    Widths other than 16 and 64 (bases) are drawn thin. Hollow markers and thin lines are a
     paper's own values."""
     sizes = ["width", "depth"] if "width" in curves else ["depth"]
     for _, curve in curves.groupby(sizes):

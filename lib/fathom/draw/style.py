@@ -20,6 +20,7 @@ TITLES = {
     "ode": "ODE: branch 1/L",
     "depth_mup": "Depth-μP: branch 1/√L",
     "am_mup": "variance form: weights/√L",
+    "alpha(0.5, 0)": "branch 1/√L, rate as it is",
     "alpha(0.75, 0.25)": "between: 1/L⁰·⁷⁵",
     "post": "ReLU after the matrix",
     "pre": "ReLU before the matrix",
@@ -41,6 +42,8 @@ PHI_NAMES = {"relu": "ReLU", "abs": "abs", "tanh": "tanh", "gelu": "GELU", "line
 KINDS = {**PHI, "post": "#0072B2", "pre": "#56B4E9", "none": "#D55E00", "layer": "#882255"}
 KIND_NAMES = {**PHI_NAMES, "post": "after", "pre": "before", "none": "no norm", "layer": "norm"}
 LINES: dict[int, Any] = {
+    8: (0, (2, 3)),
+    16: "-",
     32: (0, (1, 1.2)),
     64: "-",
     128: (0, (5, 1.5)),

@@ -35,7 +35,7 @@ def measured(runs: Sequence[Run], measure: str) -> list[dict[str, float]]:
     family, made_for = runs[0].net.family, FOR.get(measure, FAMILIES)
     if family not in made_for:
         raise Refused(
-            f"family {family}: {measure} is measured on {', '.join(made_for)}; give one of these, or "
-            "measure sizes"
+            f"family {family}: {measure} is measured on {', '.join(made_for)}; give one of these, "
+            "or measure sizes"
         )
     return MEASURES[measure](runs) if measure in MEASURES else one_step(runs, measure)

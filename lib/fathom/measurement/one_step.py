@@ -29,7 +29,9 @@ def one_step(runs: Sequence[Run], measure: str = "one_step") -> list[dict[str, f
     if all(isinstance(layer, Linear) and layer.places == 1 for layer in nets.model.layers):
         parts = [_squares(nets, x, _moves_of_rows(nets, x, y, alone))]
     else:
-        steps = [slice(i, i + 1) if alone else slice(None) for i in range(x.shape[1] if alone else 1)]
+        steps = [
+            slice(i, i + 1) if alone else slice(None) for i in range(x.shape[1] if alone else 1)
+        ]
         parts = [_squares(nets, x[:, i], _moves_of_weights(nets, x[:, i], y[:, i])) for i in steps]
     change, size = (torch.stack(part).mean(0) for part in zip(*parts, strict=True))
     found = {

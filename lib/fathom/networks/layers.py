@@ -116,8 +116,9 @@ Layer = Linear | Conv | Vector
 class Model(NamedTuple):
     """Layers, and `forward(apply, branch, x) -> (output, units)`.
 
-    `branch` is the factor on every residual branch, shape (runs, 1, 1). The units are the tensors whose movement theory speaks of:
-    pre-activations of a chain, the stream after each addition of a residual network.
+    `branch` is the factor on every residual branch, shape (runs, 1, 1). The units are the tensors
+    whose movement theory speaks of: pre-activations of a chain, the stream after each addition of
+    a residual network.
     """
 
     layers: tuple[Layer, ...]

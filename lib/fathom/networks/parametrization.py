@@ -109,6 +109,8 @@ NTP = Parametrization(
     },
 )
 
+# A matrix that grows on both sides, under muP.
+_GROWS = Rule(init=Power(-1 / 2), adam=Power(-1), eps=Power(-1), decay=Power(1))
 # Maximal update in width, nothing in depth (Tensor Programs VI, Table 2; its plots' "SP").
 MUP = Parametrization(
     "mup",
@@ -116,7 +118,8 @@ MUP = Parametrization(
     {
         "input": Rule(sgd=Power(1), eps=Power(-1)),
         "bias": Rule(sgd=Power(1), eps=Power(-1)),
-        "block": Rule(init=Power(-1 / 2), adam=Power(-1), eps=Power(-1), decay=Power(1)),
+        "block": _GROWS,
+        "transition": _GROWS,
         "readout": Rule(init=Power(-1), sgd=Power(-1), adam=Power(-1), decay=Power(1)),
     },
 )
@@ -131,7 +134,7 @@ def alpha(a: float, g: float) -> Parametrization:
     """
     block = MUP.rules["block"]._replace(sgd=Power(0, a - g), adam=Power(-1, -g), eps=Power(-1, -a))
     bias = MUP.rules["bias"]._replace(sgd=Power(1, a - g), adam=Power(0, -g), eps=Power(-1, -a))
-    rules = {**MUP.rules, "bias": bias, "block": block, "transition": MUP.rules["block"]}
+    rules = {**MUP.rules, "bias": bias, "block": block}
     return Parametrization(f"alpha({a:g}, {g:g})", Power(0, -a), rules)
 
 
@@ -152,7 +155,7 @@ FIRST_LAYER = Parametrization(
 # The rate keeps no power of depth: its drift, L^-1, is what the law for this form predicts.
 _block = MUP.rules["block"]
 AM_MUP = Parametrization(
-    "am_mup", ONE, {**MUP.rules, "block": _block._replace(init=Power(-1 / 2, -1 / 2)), "transition": _block},
+    "am_mup", ONE, {**MUP.rules, "block": _block._replace(init=Power(-1 / 2, -1 / 2))}
 )
 
 PARAMETRIZATIONS = {

@@ -89,9 +89,7 @@ class Net(Part):
         if self.family in ("mlp", "cnn") and self.depth == 1 and not self.train_ends:
             raise ValueError("a chain of depth 1 with train_ends false has nothing to train")
         if self.family in ("lm", "vit") and self.width % HEAD:
-            raise ValueError(
-                f"width {self.width} is not a multiple of {HEAD}, the width of a head"
-            )
+            raise ValueError(f"width {self.width} is not a multiple of {HEAD}, the width of a head")
         if self.family == "resconv" and self.depth % self.stages:
             raise ValueError(
                 f"depth {self.depth} is not a multiple of {self.stages}, the number of stages"

@@ -83,9 +83,7 @@ class Optim(Part):
         return (self.schedule, self.warmup, self.decay) == ("constant", 0, 0.0)
 
 
-DEFAULTS = {
-    name: (Net.model_fields | Optim.model_fields)[name].default for name in LATER
-}
+DEFAULTS = {name: (Net.model_fields | Optim.model_fields)[name].default for name in LATER}
 
 
 @lru_cache(maxsize=2**16, typed=True)  # runs of a grid share their parts
@@ -232,8 +230,8 @@ class Law(Part):
     derive: Annotated[str, one_of(DERIVED)]
     by: Annotated[list[Annotated[str, AfterValidator(known_column)]], Field(min_length=1)]
     metric: Annotated[str, one_of(METRICS)]
-    anchor: Annotated[dict[str, Any], Field(description="columns and values")] = {}
-    predictions: list[Annotated[str, one_of(PREDICTIONS)]] = ["constant"]
+    anchor: dict[str, Any] = Field(default={}, description="columns and values")
+    predictions: list[Annotated[str, one_of(PREDICTIONS)]] = Field(default=["constant"])
     over: Annotated[str, one_of(("log2_lr", "log2_gain"))] = "log2_lr"
     chance: Annotated[
         float | None, Field(gt=0, description="the loss of a network that has learned nothing")
