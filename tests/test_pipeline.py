@@ -13,6 +13,11 @@ from ruamel.yaml import YAML
 
 FEWER = {30: 3, 60: 6, 100: 5, 300: 8, 400: 6, 500: 6, 600: 9, 4000: 6}  # told apart, the rest 4
 
+SMALL: dict[str, dict[str, int]] = {
+    "resconv": {"stages": 1},
+    "vit": {"patch": 4},
+}  # what goes with digits
+
 
 def fewer(steps: int) -> int:
     return steps if steps <= 10 else FEWER.get(steps, 4)
@@ -24,7 +29,7 @@ def shrunk(said: Any) -> Any:
     if isinstance(said, list):
         return [shrunk(one) for one in said]
     if not isinstance(said, dict):
-        return "digits" if said == "fashion14" else said
+        return "digits" if said in ("fashion14", "fashion28") else said
     small = {key: shrunk(value) for key, value in said.items()}
     if "seed" in small:
         first = said["seed"]["range"][0]
@@ -39,6 +44,11 @@ def shrunk(said: Any) -> Any:
         small["log2_lr"] = [first + apart * i for i in range(5)]
     if isinstance(said.get("rules"), list):
         small["rules"] = said["rules"][:5]
+    small |= SMALL.get(str(said.get("family")), {})
+    if said.get("measure") == "sizes":  # the widest networks would take half a minute
+        for one in small["runs"].values():
+            wide = one["net"]["width"]
+            one["net"]["width"] = wide[:2] if isinstance(wide, list) else wide
     if "warmup" in small:
         small["warmup"] = 1
     return small
