@@ -122,7 +122,8 @@ def _size(run: Run, measure: str, machine: Machine) -> int:
         return 1
     most = 2**12 if net.family == "vit" else 2**11
     cached = min(32, 2**16 // net.width**2, most // rows(run))
-    return max(cached, 4 if net.width <= 256 else 1)
+    least = 8 if convolved and net.width <= 16 else 4
+    return max(cached, least if net.width <= 256 else 1)
 
 
 def memory(runs: Sequence[Run], measure: str = "train", machine: Machine | None = None) -> int:
