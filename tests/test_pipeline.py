@@ -41,7 +41,7 @@ def shrunk(said: Any) -> Any:
     if isinstance(small.get("log2_lr"), dict):
         first, last, *_ = said["log2_lr"]["range"]
         apart = max(0.5, (last - first) // 4)
-        small["log2_lr"] = [first + apart * i for i in range(5)]
+        small["log2_lr"] = [r for r in (first + apart * i for i in range(5)) if r <= last]
     if isinstance(said.get("rules"), list):
         small["rules"] = said["rules"][:5]
     small |= SMALL.get(str(said.get("family")), {})
