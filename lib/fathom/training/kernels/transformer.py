@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numba import njit
 
-from fathom.spec import HEAD
+from fathom.spec.net import HEAD
 from fathom.training.kernels.operations import ONE, ZERO, normalise, product, unnormalise, update
 from fathom.training.kernels.transformer_buffers import (
     LmBuffers,

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fathom.spec import HEAD
+from fathom.spec.net import HEAD
 
 
 class LmNetwork(NamedTuple):
