@@ -18,6 +18,7 @@ from fathom.law.formula import (
     formula,
     formula_exponent,
 )
+from fathom.law.hazards import hazards
 from fathom.law.interval import Interval, interval, seeds_for, together, two_stage, where
 from fathom.law.measures import (
     MEASURES,
@@ -25,6 +26,7 @@ from fathom.law.measures import (
     mean_regret,
     regret_gap,
     slope,
+    slope_gap,
     slopes,
     worst_gap,
     worst_ratio,
@@ -48,4 +50,5 @@ DERIVED: dict[str, Callable[..., pd.DataFrame]] = {
     "transfer": transfer,
     "one_step": one_step_optima,
     "viable": viable,
+    "hazards": hazards,
 }

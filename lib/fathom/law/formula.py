@@ -52,4 +52,12 @@ PREDICTIONS: dict[str, Callable[[float, float], float]] = {
     "inverse": lambda depth, anchor: -math.log2(depth / anchor),
     "three_halves": lambda depth, anchor: -1.5 * math.log2(depth / anchor),
     "finite_depth": lambda depth, anchor: math.log2(finite_depth(depth) / finite_depth(anchor)),
+    "all_paths": lambda depth, anchor: (_log2_paths(anchor) - _log2_paths(depth)) / 2,
 }
+
+
+def _log2_paths(depth: float) -> float:
+    """log2 of the sum over all paths of a residual network of their length cubed, the sum over k
+    of binomial(depth, k) k^3 = depth^2 (depth + 3) 2^(depth - 3). Source: Chen et al. 2024, Eq. 8;
+    the form n (n + 1) (n + 2) 2^(n - 3) in public programs is not this sum."""
+    return 2 * math.log2(depth) + math.log2(depth + 3) + depth - 3

@@ -45,17 +45,39 @@ def mean_regret(table: pd.DataFrame, *, given: Mapping[str, Any]) -> Interval:
     return interval([float(np.mean(one.to_numpy(float))) for _, one in regret])
 
 
-def regret_gap(
-    table: pd.DataFrame, *, first: str, second: str, given: Mapping[str, Any]
+def slope_gap(
+    table: pd.DataFrame,
+    *,
+    along: str,
+    first: Mapping[str, Any],
+    second: Mapping[str, Any],
+    given: Mapping[str, Any],
 ) -> Interval:
-    """Median regret of one prediction minus that of another, seed by seed; NaN where the grid
-    of one of the cells does not reach a rate."""
+    """`slope` on one kind of network minus that on another, paired by seed."""
+    rows = where(table, given)
+    sides = [
+        pd.Series({seed: _slope(one, along) for seed, one in where(rows, side).groupby("seed")})
+        for side in (first, second)
+    ]
+    return interval(_minus(*sides).to_numpy(float))
+
+
+def regret_gap(
+    table: pd.DataFrame, *, first: str, second: str, given: Mapping[str, Any], of: str = "regret"
+) -> Interval:
+    """Median regret of one prediction minus that of another, seed by seed, or of `missed`, the
+    octaves between prediction and optimum; NaN where the grid of one of the cells does not reach
+    a rate."""
     rows = where(table, given)
     sides = []
     for name in (first, second):
-        regret = where(rows, {"prediction": name}).groupby("seed")["regret"]
-        sides.append(pd.Series({seed: np.median(one.to_numpy(float)) for seed, one in regret}))
+        found = where(rows, {"prediction": name}).groupby("seed")[of]
+        sides.append(pd.Series({seed: _median(one) for seed, one in found}))
     return interval(_minus(*sides).to_numpy(float))
+
+
+def _median(values: pd.Series) -> float:
+    return float(np.median(np.abs(values.to_numpy(float))))
 
 
 def worst_gap(
@@ -258,6 +280,7 @@ def _usable(rows: pd.DataFrame) -> pd.DataFrame:
 
 MEASURES: dict[str, Callable[..., Interval]] = {
     "slope": slope,
+    "slope_gap": slope_gap,
     "mean_regret": mean_regret,
     "regret_gap": regret_gap,
     "worst_gap": worst_gap,

@@ -192,10 +192,12 @@ def transfer(
     over: str = "log2_lr",
 ) -> pd.DataFrame:
     """What it costs to take the rate (or what else was swept, `over`) from another size: tuned
-    at the anchor (its mean optimum over seeds), carried to every cell by each prediction.
+    at the anchor (its mean optimum over seeds), carried to every cell by each prediction; fitted
+    is the power law through the mean optima of the depths up to the anchor's, at least three.
 
-    Columns: by, seed, prediction, `over` (the value taken over), regret (log loss there
-    minus the cell's best log loss; inf where it diverges, NaN where it lies outside the grid).
+    Columns: by, seed, prediction, `over` (the value taken over), missed (octaves between it and
+    the cell's own optimum), regret (log loss there minus the cell's best log loss; inf where it
+    diverges, NaN where it lies outside the grid).
     """
     runs, best = sized(runs), optima(runs, by, metric, over=over)
     curves = {as_tuple(cell): group for cell, group in runs.groupby([*by, "seed"])}
@@ -203,16 +205,40 @@ def transfer(
     tuned: dict[tuple[Any, ...], list[float]] = defaultdict(list)
     for row in where(best, anchor).to_dict("records"):
         tuned[tuple(row[name] for name in rest)].append(row["optimum"])
+    own = _fitted(best, rest, anchor) if "fitted" in predictions else {}
     rows = []
     for row in best.to_dict("records"):
         cell = {name: row[name] for name in [*by, "seed"]}
         rate, loss = _curve(curves[tuple(cell.values())], metric, over)
-        start = float(np.mean(tuned.get(tuple(row[name] for name in rest), [math.nan])))
+        kind = tuple(row[name] for name in rest)
+        start, depths = float(np.mean(tuned.get(kind, [math.nan]))), (row["depth"], anchor["depth"])
         for name in predictions:
-            wanted = start + PREDICTIONS[name](float(row["depth"]), float(anchor["depth"]))
+            octaves = math.log2(depths[0] / depths[1])
+            more = own[kind] * octaves if name == "fitted" else PREDICTIONS[name](*depths)
+            wanted = start + more
             regret = loss_at(rate, loss, wanted) - row["log_loss"]
-            rows.append({**cell, "prediction": name, over: wanted, "regret": regret})
+            missed = wanted - row["optimum"]
+            rows.append(
+                {**cell, "prediction": name, over: wanted, "missed": missed, "regret": regret}
+            )
     return pd.DataFrame(rows)
+
+
+def _fitted(
+    best: pd.DataFrame, rest: Sequence[str], anchor: Mapping[str, Any]
+) -> dict[tuple[Any, ...], float]:
+    """The exponent of the mean optima at depths up to the anchor's, for each kind of network; NaN
+    with fewer than three depths."""
+    found: dict[tuple[Any, ...], float] = {}
+    groups = best.groupby([*rest]) if rest else [((), best)]
+    for kind, group in groups:
+        other = {name: value for name, value in anchor.items() if name != "depth"}
+        mean = where(group, other).groupby("depth")["optimum"].mean().loc[: anchor["depth"]]
+        exponent = math.nan
+        if len(mean) >= 3:
+            exponent = float(np.polyfit(np.log2(mean.index.to_numpy(float)), mean, 1)[0])
+        found[as_tuple(kind)] = exponent
+    return found
 
 
 def one_step_optima(

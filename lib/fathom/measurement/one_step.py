@@ -1,5 +1,5 @@
 """One step: the effective-depth law's own quantity, the mean squared change of the units
-per squared rate, to first order, after one SGD step from initialisation.
+per squared rate, to first order, after one step from initialisation.
 """
 
 from collections.abc import Sequence
@@ -10,13 +10,14 @@ from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fathom.networks.layers import Linear, Vector, along
-from fathom.networks.stack import Stack, column, losses, rule, stack, trained
+from fathom.networks.stack import Stack, column, losses, rate, stack, trained
 from fathom.networks.tasks import gaussian, task
 from fathom.spec import Run
 
 
 def one_step(runs: Sequence[Run], measure: str = "one_step") -> list[dict[str, float]]:
-    """The movement of the units in one SGD step at rate 2^log2_lr, to first order in it.
+    """The movement of the units in one step at rate 2^log2_lr, to first order in it: of SGD along
+    the gradient, of Adam, whose first step has one size in all entries, along its signs.
 
     For measure one_step the whole batch makes the step; for one_sample_step every example
     makes a step of its own and the squares are averaged. Per run: update_mean (the mean
@@ -26,7 +27,8 @@ def one_step(runs: Sequence[Run], measure: str = "one_step") -> list[dict[str, f
     """
     nets, (x, y) = stack(runs), _batch(runs)
     alone = measure == "one_sample_step"
-    if all(isinstance(layer, Linear) and layer.places == 1 for layer in nets.model.layers):
+    plain = all(isinstance(layer, Linear) and layer.places == 1 for layer in nets.model.layers)
+    if plain and (alone or runs[0].optim.kind == "sgd"):
         parts = [_squares(nets, x, _moves_of_rows(nets, x, y, alone))]
     else:
         steps = [
@@ -44,15 +46,15 @@ def one_step(runs: Sequence[Run], measure: str = "one_step") -> list[dict[str, f
 
 
 def _rates(nets: Stack, i: int) -> Tensor:
-    role = nets.model.layers[i].role
-    return column([2.0**run.optim.log2_lr * rule(run, role).sgd.at(run) for run in nets.runs])
+    return column([rate(run, nets.model.layers[i].role) for run in nets.runs])
 
 
 def _moves_of_rows(nets: Stack, x: Tensor, y: Tensor, alone: bool) -> dict[int, Tensor]:
     """What each layer's step changes in what it gives, for matrices on one row per example.
 
     A weight's update is a sum of outer products delta h^T over examples, so what it does
-    to its own layer's output needs only the Gram matrix of h: no weight gradient is formed.
+    to its own layer's output needs only the Gram matrix of h: no weight gradient is formed. The
+    signs of one outer product are those of its factors, so that Adam needs only the sum of |h|.
     """
     inputs: dict[int, tuple[Tensor, Tensor]] = {}
 
@@ -67,6 +69,10 @@ def _moves_of_rows(nets: Stack, x: Tensor, y: Tensor, alone: bool) -> dict[int, 
     moves: dict[int, Tensor] = {}
     for (i, (h, _)), delta in zip(inputs.items(), deltas, strict=True):
         if i not in trained(nets.runs[0].net, nets.model):
+            continue
+        if nets.runs[0].optim.kind == "adam":
+            step = h.abs().sum(-1, keepdim=True) * delta.sign()
+            moves[i] = -_rates(nets, i) * nets.mults[i] * step
             continue
         gram = torch.bmm(h, h.transpose(1, 2))
         gram = gram * torch.eye(gram.shape[1]) if alone else gram
@@ -91,7 +97,8 @@ def _moves_of_weights(nets: Stack, x: Tensor, y: Tensor) -> dict[int, Tensor]:
     for i, grad in zip(learning, grads, strict=True):
         layer, h = nets.model.layers[i], inputs[i]
         added = isinstance(layer, Vector) and not layer.start  # a bias, which needs no input
-        move = layer.act(-_rates(nets, i) * grad, torch.zeros_like(h) if added else h)
+        step = grad.sign() if nets.runs[0].optim.kind == "adam" else grad
+        move = layer.act(-_rates(nets, i) * step, torch.zeros_like(h) if added else h)
         moves[i] = move * along(nets.mults[i], move)
     return moves
 

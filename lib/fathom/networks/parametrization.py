@@ -11,6 +11,7 @@ and n_0 is the fan-in at base width. AdamW takes the share rate * adam * weight 
 off a weight in every step.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -158,16 +159,54 @@ AM_MUP = Parametrization(
     "am_mup", ONE, {**MUP.rules, "block": _block._replace(init=Power(-1 / 2, -1 / 2))}
 )
 
+
+def init(b: float, c: float) -> Parametrization:
+    """mup with branches damped where their weights begin: the first matrix of a branch at L^-b,
+    the second at L^-c; a branch of one matrix takes b. The rate keeps no power of depth.
+    Source: the arms of a residual network whose exponents `depth_exponent` predicts."""
+    at = {
+        role: _GROWS._replace(init=Power(-1 / 2, -power))
+        for role, power in (("block", b), ("block:1", b), ("block:2", c))
+    }
+    return Parametrization(f"init({b:g}, {c:g})", ONE, {**MUP.rules, **at})
+
+
 PARAMETRIZATIONS = {
     p.name: p for p in (SP, NTP, MUP, ODE, DEPTH_MUP, AM_MUP, COMPLETEP, FIRST_LAYER)
 }
 
 
 def parametrization(name: str) -> Parametrization:
-    """The parametrization that a run's `rules` names, alpha(a, g) included."""
+    """The parametrization that a run's `rules` names, alpha(a, g) and init(b, c) included."""
     if name in PARAMETRIZATIONS:
         return PARAMETRIZATIONS[name]
-    general = numbers(name, "alpha", 2)
-    if general is None:
-        raise KeyError(name)
-    return alpha(*general)
+    for word, general in (("alpha", alpha), ("init", init)):
+        found = numbers(name, word, 2)
+        if found is not None:
+            return general(*found)
+    raise KeyError(name)
+
+
+def depth_exponent(name: str, kind: str, block_depth: int = 1) -> float:
+    """The power of depth that the best rate of the matrices in a residual network's branches
+    follows in theory; NaN where the stream grows beyond bounds at initialisation.
+
+    With branches L^-alpha F, whose i-th matrix begins at L^-beta_i, B the sum of all beta_i, the
+    update of matrix i moves the stream by L^(-2 alpha - 2 (B - beta_i)) per unit of rate under
+    SGD, by the root of it under Adam, and the updates of L blocks add up: the rate that keeps
+    their sum falls as L^(2 alpha + 2 (B - max beta_i) - 1), or L^(alpha + B - max beta_i - 1).
+    """
+    rules = parametrization(name)
+    roles = ["block"] if block_depth == 1 else ["block:1", "block:2"]
+    betas = [-rules.rule(role).init.depth for role in roles]
+    total = sum(betas) - rules.branch.depth
+    if total < 1 / 2:
+        return math.nan
+    return (2 if kind == "sgd" else 1) * (total - max(betas)) - 1
+
+
+def own_exponent(name: str, kind: str) -> float:
+    """The power of depth that the rules themselves give the rate of a branch's matrices: the
+    exponent of that rate is the exponent of the base rate and this."""
+    rule = parametrization(name).rule("block")
+    return (rule.sgd if kind == "sgd" else rule.adam).depth

@@ -54,8 +54,8 @@ MEASURED: dict[str, tuple[str, ...]] = {
 }
 MEASURES = tuple(name for name in MEASURED if name != "train")
 METRICS = tuple(dict.fromkeys(name for names in MEASURED.values() for name in names))
-DERIVED = ("optima", "transfer", "one_step", "viable")
-PREDICTIONS = ("constant", "inverse", "three_halves", "finite_depth")
+DERIVED = ("optima", "transfer", "one_step", "viable", "hazards")
+PREDICTIONS = ("constant", "inverse", "three_halves", "finite_depth", "all_paths", "fitted")
 COLUMNS = (
     *("task", "family", "rules", "phi", "width", "depth", "block_depth", "order", "center"),
     *("norm", "gain", "init_gain", "train_ends", "base_width", "base_depth"),
@@ -69,10 +69,11 @@ LATER = (
 SIZES = ("layers", "log2_gain")  # of a run, counted from its columns
 KINK = "kink(s), for example kink(-0.5)"
 ALPHA = "alpha(a, g), for example alpha(0.5, 0.25)"
+INIT = "init(b, c), for example init(0.25, 0.25)"
 WORDS: dict[str, tuple[str, ...]] = {
     "family": FAMILIES,
     "phi": (*PHIS, KINK),
-    "rules": (*RULES, ALPHA),
+    "rules": (*RULES, ALPHA, INIT),
     "task": TASKS,
     "order": ("post", "pre"),
     "norm": ("none", "layer", "batch"),
@@ -143,8 +144,10 @@ def _with_numbers(word: str, name: str, count: int, plain: tuple[str, ...], form
 
 
 def known_rules(word: str) -> str:
-    """The name of a parametrization, alpha(a, g) included, or a ValueError."""
-    return _with_numbers(word, "alpha", 2, RULES, ALPHA)
+    """The name of a parametrization, alpha(a, g) and init(b, c) included, or a ValueError."""
+    if word.strip().startswith("init("):
+        return _with_numbers(word, "init", 2, RULES, INIT)
+    return _with_numbers(word, "alpha", 2, (*RULES, INIT), ALPHA)
 
 
 def known_limit(word: str) -> str:
