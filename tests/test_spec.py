@@ -8,6 +8,7 @@ from fathom.networks import fashion, tasks
 from fathom.networks.families import FAMILIES
 from fathom.networks.parametrization import PARAMETRIZATIONS, parametrization
 from fathom.spec import Law, Net, Part, Probe, Refused, Run, grid, settings
+from fathom.spec.grid import PARTS
 from fathom.sweeps.sweep import sweep
 from fathom.training import train
 from pydantic import create_model
@@ -162,6 +163,13 @@ def test_settings_of_branches_are_refused_on_a_plain_chain_only(branch: dict[str
         entry(**branch, family="mlp")
     )
     assert len(grid(entry(**branch, family="resmlp"))) == 1
+
+
+def test_every_setting_refuses_what_it_cannot_be() -> None:
+    for part in ("net", "optim", "base"):
+        for name in PARTS[part].model_fields:
+            for wrong in ("no such", -1000, math.inf, {}, [[]]):
+                assert name in refusal(entry(f"{part}.{name}", wrong))
 
 
 def test_a_default_said_aloud_changes_no_key() -> None:
