@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import MakeRuns
+from fathom.measurement import measured
 from fathom.measurement.linearity import linearisation
 from fathom.networks.stack import rate, stack, trained
+from fathom.networks.tasks import task
 from fathom.phi import Array
 from fathom.spec import Refused
 from fathom.training.train import train
@@ -74,6 +76,21 @@ def test_what_blocks_learn_is_trained_at_the_blocks_rates_and_begins_at_zero(
     plain = stack(make_runs(**changes))
     kept = [*nets.weights[:17], nets.weights[-1]]
     assert all(torch.equal(a, b) for a, b in zip(kept, plain.weights, strict=True))
+
+
+@pytest.mark.parametrize("measure", ["one_step", "one_sample_step"])
+def test_one_step_of_linearised_blocks_is_a_real_step_at_a_tiny_rate(
+    make_runs: MakeRuns, measure: str
+) -> None:
+    changes = {"family": "linearised", "phi": "tanh", "block_depth": 2, "log2_lr": -12, "batch": 1}
+    (run,) = make_runs(**changes)
+    about = task(run.task)
+    x = about.x[about.batches(run.seed, 1, 1)[0]].unsqueeze(0)
+    before, after = stack([run]), train([run], steps=1).nets
+    with torch.no_grad():
+        pairs = zip(before(x)[1], after(x)[1], strict=True)
+        moves = [float((b - a).double().square().mean()) for a, b in pairs]
+    assert measured([run], measure)[0]["update_mean"] == pytest.approx(np.mean(moves), rel=1e-2)
 
 
 @pytest.mark.parametrize("phi", ["linear", "tanh"])

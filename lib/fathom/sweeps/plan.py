@@ -25,6 +25,7 @@ from fathom.training.train import IMAGES, SAVED, cost, denormals_flushed, on, pa
 
 FLIGHT = 5e11  # operations that one stack takes at most, some seconds, where it may be cut
 PROCESS = 0.5  # GiB that Python and torch take in every worker
+UNTRAINED = ("one_step", "one_sample_step")  # measures of one step, of which no run trains
 LOOK = 0.1  # seconds of steps that an estimate is made from
 
 
@@ -52,8 +53,11 @@ def stacked(
     """
     machine = placed(machine, measure)
     groups: dict[object, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
-    if measure == "train" and any(run.task == "gaussian" for run in runs):
-        raise Refused("task gaussian has no examples to train on; measure it under probe")
+    if measure not in UNTRAINED and any(run.task == "gaussian" for run in runs):
+        raise Refused(
+            f"task gaussian has no examples to train on; measure {' or '.join(UNTRAINED)} of it "
+            "under probe"
+        )
     for run in runs:  # a training that is looked at as it goes stays in one stack
         own = truncated(run) if measure in BY_STEPS else run
         groups[shape(own)][own.key].append(run)
@@ -160,7 +164,7 @@ def _held(run: Run, count: int, looks: int, measure: str, machine: Machine) -> i
         floats = count * (6 * weights + 8 * units * rows(run) + held_out)
     elif measure == "layer_sizes":  # weights and their gradients, whole
         floats = count * (3 * weights + 8 * units * batch)
-    elif measure in ("one_step", "one_sample_step"):
+    elif measure in UNTRAINED:
         floats = count * 5 * (weights + 20 * units * batch) // 4
     elif loops:
         floats = (count + 5) * weights + 3 * units * (batch + seen)
