@@ -93,6 +93,18 @@ def test_one_step_of_linearised_blocks_is_a_real_step_at_a_tiny_rate(
     assert measured([run], measure)[0]["update_mean"] == pytest.approx(np.mean(moves), rel=1e-2)
 
 
+@pytest.mark.parametrize(("depth", "block_depth"), [(3, 1), (4, 1), (4, 2)])
+def test_what_is_linear_already_has_the_same_sizes(
+    make_runs: MakeRuns, depth: int, block_depth: int
+) -> None:
+    changes = {**ADAM, "phi": "linear", "depth": depth, "block_depth": block_depth, "steps": 2}
+    plain, other = (
+        measured(make_runs(**changes, family=one), "sizes")[0] for one in ("resmlp", "linearised")
+    )
+    assert other == pytest.approx(plain, rel=2e-3 if block_depth == 1 else 0.05)
+    assert other["hidden_move"] > 0.01
+
+
 @pytest.mark.parametrize("phi", ["linear", "tanh"])
 def test_the_rest_is_of_second_order_in_the_rate(make_runs: MakeRuns, phi: str) -> None:
     small, large = (shares(make_runs, phi=phi, width=64, log2_lr=lr) for lr in (-12, -10))

@@ -9,6 +9,7 @@ from fathom import measurement
 from fathom.law import chain_constant, finite_depth
 from fathom.measurement import coordinates, diversity, measured
 from fathom.measurement.coordinates import _middle
+from fathom.measurement.observe import examples, observe
 from fathom.networks.stack import stack, truncated
 from fathom.networks.tasks import gaussian, task
 from fathom.spec import Refused, Run
@@ -180,6 +181,29 @@ def test_under_a_schedule_a_run_is_a_training_of_its_own(make_runs: MakeRuns) ->
 def test_diversity_refuses_depths_it_cannot_cut(make_runs: MakeRuns, depth: int) -> None:
     with pytest.raises(Refused, match=f"depth {depth}: .*32, 64"):
         diversity(make_runs(depth=depth))
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        {"family": "lm", "task": "text"},
+        {"family": "vit", "patch": 4, "bias": True, "affine": True},
+        {"family": "vit", "patch": 4},
+        {"family": "resconv", "stages": 2, "depth": 4, "bias": True},
+        {"family": "cnn", "norm": "batch", "affine": True, "bias": True},
+        {"family": "mlp"},
+        {"block_depth": 2},
+        {"family": "linearised"},
+    ],
+)
+def test_the_stream_begins_as_it_is_where_branches_add_nothing(
+    make_runs: MakeRuns, net: dict[str, Any]
+) -> None:
+    runs = make_runs(**net)
+    nets, (x, _) = stack(runs), examples(runs)
+    with torch.no_grad():
+        here, without = (observe(nets._replace(branch=k * nets.branch), x).stream for k in (1, 0))
+    assert torch.equal(without[0], without[1]) and torch.equal(here[0], without[0])
 
 
 def one_real_step(run: Run) -> dict[str, float]:
