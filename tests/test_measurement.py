@@ -9,7 +9,6 @@ from fathom import measurement
 from fathom.law import chain_constant, finite_depth
 from fathom.measurement import coordinates, diversity, measured
 from fathom.measurement.coordinates import _middle
-from fathom.measurement.observe import examples, observe
 from fathom.networks.stack import stack, truncated
 from fathom.networks.tasks import gaussian, task
 from fathom.spec import Refused, Run
@@ -183,29 +182,6 @@ def test_diversity_refuses_depths_it_cannot_cut(make_runs: MakeRuns, depth: int)
         diversity(make_runs(depth=depth))
 
 
-@pytest.mark.parametrize(
-    "net",
-    [
-        {"family": "lm", "task": "text"},
-        {"family": "vit", "patch": 4, "bias": True, "affine": True},
-        {"family": "vit", "patch": 4},
-        {"family": "resconv", "stages": 2, "depth": 4, "bias": True},
-        {"family": "cnn", "norm": "batch", "affine": True, "bias": True},
-        {"family": "mlp"},
-        {"block_depth": 2},
-        {"family": "linearised"},
-    ],
-)
-def test_the_stream_begins_as_it_is_where_branches_add_nothing(
-    make_runs: MakeRuns, net: dict[str, Any]
-) -> None:
-    runs = make_runs(**net)
-    nets, (x, _) = stack(runs), examples(runs)
-    with torch.no_grad():
-        here, without = (observe(nets._replace(branch=k * nets.branch), x).stream for k in (1, 0))
-    assert torch.equal(without[0], without[1]) and torch.equal(here[0], without[0])
-
-
 def one_real_step(run: Run) -> dict[str, float]:
     """The movement of the units in an SGD step that is really taken, on the step's batch."""
     about = task(run.task)
@@ -300,12 +276,15 @@ def test_one_step_on_a_chain_of_abs_has_kappa_one(make_runs: MakeRuns, depth: in
     assert ratio_to_formula(make_runs, "abs", depth, 1.0, 2.0) > 1.15
 
 
-@pytest.mark.parametrize("measure", ["coordinates", "layer_sizes", "linearisation"])
+@pytest.mark.parametrize(
+    ("measure", "family"),
+    [("coordinates", "linearised"), ("layer_sizes", "lm"), ("linearisation", "cnn")],
+)
 def test_a_measure_refuses_families_that_it_is_not_made_for(
-    make_runs: MakeRuns, measure: str
+    make_runs: MakeRuns, measure: str, family: str
 ) -> None:
-    runs = make_runs(family="lm", task="text")
-    with pytest.raises(Refused, match=f"family lm: {measure} is measured on .*measure sizes"):
+    runs = make_runs(family=family, task="text" if family == "lm" else "digits")
+    with pytest.raises(Refused, match=f"family {family}: {measure} is measured on .*sizes"):
         measurement.measured(runs, measure)
 
 

@@ -22,7 +22,7 @@ MEASURES: dict[str, Callable[[Sequence[Run]], list[dict[str, float]]]] = {
 }
 # Families for which a measure is made; the others are for all.
 FOR = {
-    "coordinates": ("mlp", "resmlp"),
+    "coordinates": ("mlp", "resmlp", "lm", "cnn", "resconv", "vit"),
     "diversity": ("mlp", "resmlp", "lm", "vit"),
     "layer_sizes": ("mlp", "resmlp"),
     "linearisation": ("resmlp",),
