@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import MakeRuns
 from fathom.measurement import measured
-from fathom.measurement.linearity import linearisation
+from fathom.measurement.linearity import _expanded, _precise, linearisation
 from fathom.networks.stack import rate, stack, trained
 from fathom.networks.tasks import task
 from fathom.phi import Array
@@ -112,6 +112,47 @@ def test_the_rest_is_of_second_order_in_the_rate(make_runs: MakeRuns, phi: str) 
         assert large[name] / small[name] == pytest.approx(4, rel=0.1), name
 
 
+OTHERS: list[dict[str, Any]] = [
+    {"family": "lm", "task": "text", "phi": "gelu", "batch": 2, "depth": 3},
+    {"family": "vit", "patch": 4, "phi": "tanh", "bias": True, "affine": True, "parallel": True},
+    {"family": "vit", "patch": 4, "phi": "gelu", "placement": "post", "layer_scale": 0.5},
+    {"family": "resconv", "stages": 2, "phi": "tanh", "depth": 2, "norm": "layer", "affine": True},
+    {"family": "resconv", "stages": 2, "phi": "gelu", "depth": 4, "order": "pre", "bias": True},
+]
+
+
+@pytest.mark.parametrize("net", OTHERS, ids=str)
+def test_the_rest_is_of_second_order_in_every_family_of_blocks(
+    make_runs: MakeRuns, net: dict[str, Any]
+) -> None:
+    changes = {"width": 32, "block_depth": 2 if net["family"] == "resconv" else 1, **net}
+    small, large = (shares(make_runs, **changes, log2_lr=lr) for lr in (-16, -14))
+    for name in SHARES:
+        assert large[name] / small[name] == pytest.approx(4, rel=0.15), name
+
+
+@pytest.mark.parametrize("way", [{"block_depth": 2}, {"norm": "layer"}, {"order": "pre"}])
+def test_derivatives_forward_are_what_the_linearised_block_is_made_of(
+    make_runs: MakeRuns, way: dict[str, Any]
+) -> None:
+    runs = make_runs(**{**ADAM, "phi": "tanh", "block_depth": 1, **way})
+    before, after = _precise(stack(runs)), _precise(train(runs).nets)
+    weights = [b - a for a, b in zip(before.weights, after.weights, strict=True)]
+    change, k, block = before._replace(weights=weights), 1, before.model.block
+    stream = torch.randn(1, 8, 16, generator=torch.Generator().manual_seed(1)).double()
+    assert block
+    plain = _expanded(block, before, change, k, stream)
+    vit = runs[0].model_copy(update={"net": runs[0].net.model_copy(update={"family": "vit"})})
+    other = _expanded(block, before._replace(runs=[vit]), change, k, stream)
+    torch.testing.assert_close(plain, other, rtol=1e-12, atol=1e-12)
+
+
+def test_a_share_is_that_of_what_the_matrix_is_given(make_runs: MakeRuns) -> None:
+    for way in ({"norm": "layer"}, {"order": "pre"}):  # one linear matrix is all of its block
+        found = shares(make_runs, phi="linear", block_depth=1, **way)
+        assert found["weight_share"] == pytest.approx(found["block_share"], rel=1e-9)
+
+
 def test_a_kink_leaves_a_rest_of_order_three_halves(make_runs: MakeRuns) -> None:
     changes = {"phi": "relu", "width": 256, "base_width": 256, "seed": list(range(8))}
     small, large = (shares(make_runs, **changes, log2_lr=lr) for lr in (-14, -10))
@@ -137,5 +178,5 @@ def test_shares_fall_with_depth_as_the_paper_counts(
 
 
 def test_a_chain_has_no_blocks(make_runs: MakeRuns) -> None:
-    with pytest.raises(Refused, match="family mlp: linearisation is measured on resmlp"):
+    with pytest.raises(Refused, match="family mlp: linearisation needs blocks"):
         linearisation(make_runs(family="mlp", depth=3))

@@ -25,7 +25,7 @@ FOR = {
     "coordinates": ("mlp", "resmlp", "lm", "cnn", "resconv", "vit"),
     "diversity": ("mlp", "resmlp", "lm", "vit"),
     "layer_sizes": ("mlp", "resmlp"),
-    "linearisation": ("resmlp",),
+    "linearisation": ("resmlp", "lm", "resconv", "vit"),
 }
 
 
