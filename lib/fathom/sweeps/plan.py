@@ -157,7 +157,9 @@ def _held(run: Run, count: int, looks: int, measure: str, machine: Machine) -> i
     units, loops = len(model.layers) * run.net.width, _in_kernels(run, machine)
     if run.net.family in IMAGES:
         units = sum(layer.fan_out * layer.places for layer in model.layers)
-    if run.net.family == "lm" and loops:  # room for a batch, and for one that is held out
+    if run.net.family == "lm" and measure in UNTRAINED:
+        floats = count * (5 * weights + 8 * units * rows(run))
+    elif run.net.family == "lm" and loops:  # room for a batch, and for one that is held out
         floats = (count + 5) * weights + 8 * units * rows(run)
     elif run.net.family == "lm":  # of what is held out no gradient is taken
         held_out = 8 * max(layer.fan_out for layer in model.layers) * about.held_out * CONTEXT
@@ -170,8 +172,9 @@ def _held(run: Run, count: int, looks: int, measure: str, machine: Machine) -> i
         floats = (count + 5) * weights + 3 * units * (batch + seen)
     else:
         floats = count * (6 * weights + 8 * units * max(batch, seen))
-    if measure in ("coordinates", "diversity", "linearisation"):  # kept at every look
-        floats += count * (looks * weights + 8 * units * EXAMPLES)
+    if measure in ("coordinates", "diversity", "linearisation", "sizes"):  # kept at every look
+        seen = EXAMPLES * (CONTEXT if run.net.family == "lm" else 1)
+        floats += count * (looks * weights + 8 * units * seen)
     return 24 * batch * run.optim.steps + 4 * floats
 
 
