@@ -12,6 +12,7 @@ from fathom.measurement.coordinates import _middle
 from fathom.networks.stack import stack, truncated
 from fathom.networks.tasks import gaussian, task
 from fathom.spec import Refused, Run
+from fathom.sweeps.plan import stacked
 from fathom.training.train import train
 
 DEPTHS = (8, 32, 128)
@@ -284,8 +285,9 @@ def test_a_measure_refuses_families_that_it_is_not_made_for(
     make_runs: MakeRuns, measure: str, family: str
 ) -> None:
     runs = make_runs(family=family, task="text" if family == "lm" else "digits")
-    with pytest.raises(Refused, match=f"family {family}: {measure} is measured on .*sizes"):
-        measurement.measured(runs, measure)
+    for refuse in (measurement.measured, stacked):  # before any other is measured too
+        with pytest.raises(Refused, match=f"family {family}: {measure} is measured on .*sizes"):
+            refuse(runs, measure)
 
 
 def test_diversity_of_a_language_model_is_that_of_its_layers(make_runs: MakeRuns) -> None:

@@ -13,7 +13,7 @@ from fathom import store
 from fathom.networks.stack import shape, truncated
 from fathom.spec import Machine, Refused, Run
 from fathom.sweeps import sweep as engine
-from fathom.sweeps.plan import PROCESS, estimate, forecast, memory, stacked, workers_allowed
+from fathom.sweeps.plan import PROCESS, estimate, forecast, memory, stacked, swept, workers_allowed
 from fathom.sweeps.sweep import sweep
 from fathom.training.train import SAVED, cost
 
@@ -259,6 +259,11 @@ def test_an_estimate_is_measured(make_runs: MakeRuns, measure: str, task: str) -
         for n in (1, 1, 200)
     )
     assert 0 < few["core_seconds"][0] < many["core_seconds"][0]
+
+
+def test_a_setting_that_is_off_in_some_runs_is_said_to_be(make_runs: MakeRuns) -> None:
+    assert "log2_lr_ends: off, -6" in swept(make_runs(log2_lr_ends=[None, -6]))
+    assert not any("ends: off" in line for line in swept(make_runs()))
 
 
 def test_of_nothing_nothing_is_left_to_do() -> None:

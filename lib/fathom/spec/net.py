@@ -40,7 +40,8 @@ class Net(Part):
     and multiplies the rate, squared under SGD: how much features move.
 
     Of convolutional networks: width counts channels (of the first of `stages`), `kernel` and
-    `padding` are those of every convolution, a norm stands after it. Of transformers: the norms
+    `padding` are those of every convolution, a norm stands after those of a chain or of a
+    branch. Of transformers: the norms
     stand before the branches, after the additions (post) or nowhere; `parallel` adds attention
     and MLP at once, `layer_scale` is where the gain of every branch's own units begins, and `patch`
     is the side of a vision transformer's patches. `affine` gives norms a gain and a bias, `bias`

@@ -44,7 +44,7 @@ def stacked(
     runs: Sequence[Run], measure: str = "train", machine: Machine | None = None
 ) -> list[list[Run]]:
     """Runs grouped by shape and cut into stacks that fit into memory; raises Refused where
-    a single run does not, or a task has nothing to train on.
+    a single run does not, a task has nothing to train on, or a measure is not for a family.
 
     How large a stack is changes no bit. In compiled kernels runs follow one another, so a
     stack is what would be lost with a worker. Under autograd it is what stays in a core's
@@ -58,6 +58,7 @@ def stacked(
             f"task gaussian has no examples to train on; measure {' or '.join(UNTRAINED)} of it "
             "under probe"
         )
+    measurement.check(runs, measure)
     for run in runs:  # a training that is looked at as it goes stays in one stack
         own = truncated(run) if measure in BY_STEPS else run
         groups[shape(own)][own.key].append(run)
@@ -220,7 +221,7 @@ def swept(runs: Sequence[Run]) -> list[str]:
         said = seeds if name == "seed" else [row.get(name, DEFAULTS.get(name)) for row in rows]
         values = [value for value in dict.fromkeys(said) if value is not None]
         if values and (name in ("width", "depth", "family") or values != [plain.get(name)]):
-            lines.append(f"{name}: {_listed(values)}")
+            lines.append(f"{name}: {'off, ' if None in said else ''}{_listed(values)}")
     return lines
 
 
