@@ -59,7 +59,7 @@ MUTATIONS = [
         "scaling",
     ),
     Mutation(
-        "mean subtraction", "networks/layers.py", "h - h.mean(-1, keepdim=True)", "h", "families"
+        "mean subtraction", "networks/layers.py", "h - h.mean(2, keepdim=True)", "h", "families"
     ),
     Mutation("mean subtraction in loops", LOOPS, "* (z[i, j] - mean)", "* z[i, j]", "kernels"),
     Mutation("its gradient", LOOPS, "(down[i, j] - mean)", "down[i, j]", "kernels"),

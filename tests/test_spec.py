@@ -7,7 +7,8 @@ from fathom import law, measurement, phi, spec
 from fathom.networks import fashion, tasks
 from fathom.networks.families import FAMILIES
 from fathom.networks.parametrization import PARAMETRIZATIONS, parametrization
-from fathom.spec import Law, Net, Part, Probe, Refused, Run, grid, settings
+from fathom.spec import MEASURED, Law, Net, Part, Probe, Refused, Run, grid, settings
+from fathom.spec.grid import PARTS
 from fathom.sweeps.sweep import sweep
 from fathom.training import train
 from pydantic import create_model
@@ -164,6 +165,13 @@ def test_settings_of_branches_are_refused_on_a_plain_chain_only(branch: dict[str
     assert len(grid(entry(**branch, family="resmlp"))) == 1
 
 
+def test_every_setting_refuses_what_it_cannot_be() -> None:
+    for part in ("net", "optim", "base"):
+        for name in PARTS[part].model_fields:
+            for wrong in ("no such", -1000, math.inf, {}, [[]]):
+                assert name in refusal(entry(f"{part}.{name}", wrong))
+
+
 def test_a_default_said_aloud_changes_no_key() -> None:
     assert grid(entry())[0].key == grid(entry(phi="relu", gain=1, center=False))[0].key
 
@@ -295,5 +303,8 @@ def test_one_parametrization_written_in_two_ways_is_one_run() -> None:
 
 
 def test_a_task_without_examples_is_not_trained_on() -> None:
-    with pytest.raises(Refused, match="no examples to train on"):
-        sweep(grid(entry("task", "gaussian"), PLACE))
+    for measure in MEASURED:
+        if measure.startswith("one_"):
+            continue
+        with pytest.raises(Refused, match="no examples to train on; measure one_step or"):
+            sweep(grid(entry("task", "gaussian"), PLACE), measure=measure)
