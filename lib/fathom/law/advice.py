@@ -20,7 +20,7 @@ class Kind(NamedTuple):
 
 _CHAIN = {"task": "fashion14", "phi": "relu", "rules": "sp", "steps": 469, "width": 128}
 _FROM_THREE = {"depth": [6, 8, 12, 16, 24]}
-_ZERO = {"rules": "am_mup", "order": "pre", "block_depth": 1, **_FROM_THREE}
+_ZERO = {"rules": "am_mup", "order": "pre", "block_depth": 1, "train_ends": True, **_FROM_THREE}
 _BLOCK = {"family": "resconv", "norm": "none", "dropout": 0.0, **_FROM_THREE}
 _LAYERS = {"depth": [2, 4, 8]}
 
