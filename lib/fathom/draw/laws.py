@@ -44,6 +44,8 @@ ARMS = {  # rules and matrices in a branch
     ("ode", 2): "2 matrices, branch 1/L",
 }
 ROOM = 0.025  # on the left of names of rows, as a share of the page
+TRAINED, FROZEN = "trained", "ends frozen"
+LEAST = 0.075  # between two names, as a share of the axis
 WORST = 1.0  # log loss: a regret beyond it is drawn here, as a cross
 
 
@@ -108,7 +110,9 @@ def power_laws(
 
 def _chart(axes: Axes, chart: Chart) -> None:
     for line in chart.lines:
-        power_law(axes, line.best, colour=HUES[line.hue], label=line.label, at=line.at)
+        label = line.label if line.at >= 0 else ""
+        power_law(axes, line.best, colour=HUES[line.hue], label=label, at=line.at)
+    _name_ends(axes, [line for line in chart.lines if line.at < 0])
     for place, (label, curve) in enumerate(chart.theories.items()):
         curve = curve.sort_values("depth")
         places = [math.log2(depth) for depth in curve["depth"]]
@@ -127,21 +131,38 @@ def arms(found: pd.DataFrame) -> list[str]:
     return ["chain" if own == "mlp" else ARMS[(rules, deep)] for own, rules, deep in rows]
 
 
+def _name_ends(axes: Axes, lines: Sequence[Rates]) -> None:
+    """The names of lines right of their last points, moved apart where they would overlap."""
+    low, high = axes.get_ylim()
+    ends = []
+    for line in lines:
+        known = line.best[line.best["optimum"].notna()].sort_values("depth")
+        last = math.log2(known["depth"].iloc[-1]), float(known["optimum"].iloc[-1])
+        ends.append((last[1], last[0], line))
+    ends.sort(key=lambda end: end[0])
+    place = -math.inf
+    for height, across, line in ends:
+        place = max(height, place + LEAST * (high - low))
+        where: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
+        axes.annotate(line.label, (across, place), color=HUES[line.hue], **where)
+
+
 @styled
 def exponent_map(found: pd.DataFrame, chain: str) -> Figure:
     """Exponents of the rate in depth, predicted against measured: on the left all of them beside
-    the diagonal, on the right arm by arm. Columns: arm, kind (sgd, adam), how (one step, trained),
-    predicted, value, low, high; arms in the order of the table, of which `chain` has no branches.
+    the diagonal, on the right arm by arm. Columns: arm, kind (sgd, adam), how (one step, trained,
+    ends frozen), predicted, value, low, high; arms in the order of the table; `chain` is the one
+    without branches.
 
     Filled: one step; hollow: trained. The prediction is a black bar."""
     figure = Figure(figsize=(PAGE, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.25])
     arms = list(dict.fromkeys(found["arm"]))
     for _, one in found.iterrows():
-        colour, trained = HUES[one["kind"]], one["how"] == "trained"
+        colour, trained = HUES[one["kind"]], one["how"] != "one step"
         shift = (0.022 if one["kind"] == "sgd" else -0.022) + (0.045 if trained else 0.0)
         look: dict[str, Any] = {
-            "marker": "s" if one["arm"] == chain else "o",
+            "marker": "s" if one["arm"] == chain else "D" if one["how"] == FROZEN else "o",
             "color": colour,
             "markersize": 4,
             "markerfacecolor": "white" if trained else colour,
@@ -169,9 +190,8 @@ def exponent_map(found: pd.DataFrame, chain: str) -> Figure:
         Line2D([], [], color=HUES["sgd"], marker="o", linestyle="", markersize=4, label="SGD"),
         Line2D([], [], color=HUES["adam"], marker="o", linestyle="", markersize=4, label="Adam"),
         Line2D([], [], color="0.3", marker="o", linestyle="", markersize=4, label="one step"),
-        Line2D(
-            *([], []), color="0.3", marker="o", mfc="white", linestyle="", ms=4, label="trained"
-        ),
+        Line2D([], [], color="0.3", marker="o", mfc="white", linestyle="", ms=4, label=TRAINED),
+        Line2D([], [], color="0.3", marker="D", mfc="white", linestyle="", ms=4, label=FROZEN),
         Line2D([], [], color="0.3", marker="s", linestyle="", markersize=4, label="chain"),
     ]
     figure.legend(handles=keys, loc="outside upper center", ncols=len(keys), frameon=False)
