@@ -125,6 +125,7 @@ def test_a_run_named_twice_in_one_grid_is_refused() -> None:
         ("net", "resmlp", ".net:", "give a mapping with family, width"),
         ("rules", "depthmup", ".rules:", "did you mean depth_mup?"),
         ("rules", "alpha(1)", ".rules:", "alpha(a, g)"),
+        ("rules", "init(1)", ".rules:", "init(b, c)"),
         ("rules", 3, ".rules:", "one of sp, ntp, mup"),
         ("task", "digit", ".task:", "did you mean digits?"),
         ("optim.kind", "adma", ".optim.kind:", "one of sgd, adam; did you mean adam?"),
@@ -260,7 +261,7 @@ def test_the_words_of_spec_are_those_of_the_registries(make_runs: MakeRuns) -> N
     assert set(spec.PHIS) == set(phi.PHI)
     assert set(spec.RULES) == set(PARAMETRIZATIONS)
     assert set(spec.DERIVED) == set(law.DERIVED)
-    assert set(spec.PREDICTIONS) == set(law.PREDICTIONS)
+    assert set(spec.PREDICTIONS) == {*law.PREDICTIONS, "fitted"}
     losses = train.summary(train.train(make_runs()))[0]
     assert tuple(losses) == spec.MEASURED["train"]
     for measure in spec.MEASURES:
@@ -269,7 +270,9 @@ def test_the_words_of_spec_are_those_of_the_registries(make_runs: MakeRuns) -> N
 
 
 def test_every_allowed_word_leads_somewhere(make_runs: MakeRuns) -> None:
-    for run in make_runs(rules=[*spec.RULES, "alpha(0.7, 0.3)", "alpha(1.25,-0.25)"]):
+    for run in make_runs(
+        rules=[*spec.RULES, "alpha(0.7, 0.3)", "alpha(1.25,-0.25)", "init(1/4, 0.5)"]
+    ):
         assert parametrization(run.rules)
     for task in spec.TASKS:
         if task.startswith("fashion") and fashion.source() is None:
