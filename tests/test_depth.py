@@ -5,8 +5,9 @@ from itertools import pairwise
 from typing import Any
 
 import networkx as nx
+import numpy as np
 import pytest
-from fathom import depth
+from fathom import depth, law, store
 from fathom.law.formula import finite_depth
 from fathom.spec import Refused
 
@@ -225,6 +226,36 @@ def test_the_finite_formula_is_flatter_than_its_limit_and_all_paths_steeper() ->
 
 
 @pytest.mark.parametrize(
+    ("rule", "network", "measured"),
+    [  # tables carry base rates: Depth-muP itself takes the root of depth off Adam's hidden rate
+        ("depth_mup", "residual, Depth-muP, Adam", "constant"),
+        (-0.5, "residual, Depth-muP, Adam", "constant"),
+        (-1.5, "residual, Depth-muP, Adam", "inverse"),
+        ("completep", "residual, CompleteP, Adam", "constant"),
+        (-1.0, "chain, Adam", "inverse"),
+        ("three_halves", "chain, SGD", "three_halves"),
+    ],
+)
+def test_a_cost_is_that_of_the_rate_it_stands_beside(
+    rule: str | float, network: str, measured: str
+) -> None:
+    found = depth.rate(-4.0, 6, 24, rule=rule, network=network)
+    assert found.cost == law.regret(store.read, network, measured)
+    assert found.cost is not None
+    assert "carried to depths 6, 12" in str(found) or "6, 8, 12" in str(found)
+
+
+def test_a_cost_that_nobody_measured_is_not_given() -> None:
+    assert depth.rate(-4.0, 6, 24, rule=-1.2).cost is None
+    found = depth.rate(-4.0, 6, 24, rule="constant", network="residual, CompleteP, Adam")
+    assert not found.assumed
+    guessed = depth.rate(-4.0, np.int64(6), np.float32(24), rule="depth_mup")
+    assert guessed.network == "residual, Depth-muP, SGD"
+    assert "name network= if it is not" in str(guessed)
+    assert depth.rate(-4.0, 6, 24, rule="all_paths").network == "residual, variance form, SGD"
+
+
+@pytest.mark.parametrize(
     ("said", "sentence"),
     [
         ({"shallow": 8, "deep": 8}, "both 8.*two different depths"),
@@ -235,11 +266,14 @@ def test_the_finite_formula_is_flatter_than_its_limit_and_all_paths_steeper() ->
         ({"rule": "three_halfs"}, "did you mean three_halves"),
         ({"rule": math.nan}, "no exponent; give a number such as -1.5"),
         ({"rule": "depth_mup", "optimizer": "adamw"}, "did you mean adam"),
+        ({"network": "tree"}, "network 'tree' is not one of .*; chain, SGD; "),
+        ({"network": "chain, Adam", "optimizer": "sgd"}, "is not that of network chain, Adam"),
+        ({"network": "chain, Adam", "rule": "depth_mup"}, "was not measured on chain, Adam"),
     ],
 )
 def test_what_is_wrong_with_a_rate_is_said_in_a_sentence(
     said: dict[str, Any], sentence: str
 ) -> None:
-    given: dict[str, Any] = {"log2_lr": -4.0, "shallow": 4, "deep": 8, **said}
+    given: dict[str, Any] = {"log2_lr": -4.0, "shallow": 4, "deep": 8, "rule": "inverse", **said}
     with pytest.raises(Refused, match=sentence):
         depth.rate(given.pop("log2_lr"), given.pop("shallow"), given.pop("deep"), **given)

@@ -23,7 +23,7 @@ FEWER = {
     2345: 10,
     4000: 6,
 }  # the rest 4
-TASKS = dict.fromkeys(("fashion28", "fashion14", "fashion7"), "digits")
+TASKS: dict[str, str] = dict.fromkeys(("fashion28", "fashion14", "fashion7"), "digits")
 TASKS |= {"fashion14_random": "digits_random"}
 STEP = ("one_step", "one_sample_step")
 

@@ -278,7 +278,7 @@ def test_conda_pip_and_the_project_agree_on_every_pin() -> None:
 
 
 def test_every_mutation_names_a_line_that_is_there_once_and_a_file_of_tests() -> None:
-    from mutate import MUTATIONS
+    from mutations import MUTATIONS
 
     for one in MUTATIONS:
         assert (LIB / one.path).read_text().count(one.old) == 1, one.what

@@ -73,12 +73,12 @@ def with_values(page: str) -> str:
 
 def rule_table() -> list[str]:
     """The rule that costs least on each kind of network, and the one that costs most."""
-    lines = ["| network | optimizer | to go deeper | costs | the worst rule |"]
-    lines.append("|---|---|---|---|---|")
+    lines = ["| network | optimizer | carried to | best rule | it costs | worst rule |"]
+    lines.append("|---|---|---|---|---|---|")
     for one in law.advice(store.read).to_dict("records"):
         worst = one["worst_regret"]
         lost = f"{worst:.2f}" if worst < float("inf") else "diverges, or misses every trained rate"
-        cells = (one["network"], one["optimizer"], RULE_NAMES[one["rule"]])
+        cells = (one["network"], one["optimizer"], one["depths"], RULE_NAMES[one["rule"]])
         costs = f"{one['regret']:.3f} [{one['low']:.3f}, {one['high']:.3f}]".replace("-", "−")
         lines.append(f"| {' | '.join(cells)} | {costs} | {RULE_NAMES[one['worst']]}: {lost} |")
     return lines

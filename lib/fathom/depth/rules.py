@@ -1,11 +1,12 @@
 """The learning rate for another depth, by the rules that the literature gives."""
 
 import math
+from numbers import Real
 from typing import NamedTuple
 
 from fathom import law, store
 from fathom.depth.trace import Trace
-from fathom.law import PREDICTIONS, Interval
+from fathom.law import PREDICTIONS, Cost
 from fathom.spec import Refused
 from fathom.spec.words import nearest
 
@@ -30,30 +31,38 @@ EXPONENTS = {
 OPTIMIZERS = ("sgd", "adam")
 
 
+MEASURED = {0.0: "constant", -1.0: "inverse", -1.5: "three_halves"}  # exponents of a base rate
+OF_ONE = {"depth_mup": "Depth-muP", "completep": "CompleteP"}  # rules of one parametrization
+
+
 class Rate(NamedTuple):
     """A rate for the deeper network: its base-2 logarithm, the exponent in depth where the rule is
-    a power, the rule, what it says, and what it cost where it was measured: log loss above the
-    deeper network's own best rate, on the kind of network that is nearest (None where it was not
-    measured; not finite where runs diverged or the rate left the grid)."""
+    a power, the rule, what it says; and what it cost in log loss above the deeper network's own
+    best rate on a kind of network measured here (None where it was not measured; not finite where
+    runs diverged or the rate left the grid). `assumed`: nobody said that it is this kind."""
 
     log2_lr: float
     exponent: float | None
     rule: str
     said: str
     network: str = ""
-    regret: Interval | None = None
+    assumed: bool = False
+    cost: Cost | None = None
 
     def __str__(self) -> str:
-        rate = (
+        found = (
             f"log2_lr {self.log2_lr:.2f} (rate {2**self.log2_lr:.3g}) by {self.rule}: {self.said}"
         )
-        if self.regret is None:
-            return f"{rate}; what this costs was not measured on {self.network}"
-        if not math.isfinite(self.regret.value):
-            return f"{rate}; on {self.network} it diverged, or missed every rate that was trained"
-        low, high = self.regret.low, self.regret.high
-        cost = f"{self.regret.value:.3f} [{low:.3f}, {high:.3f}]"
-        return f"{rate}; on {self.network} it cost {cost} in log loss against tuning"
+        taken = " (your network is taken for one; name network= if it is not)" * self.assumed
+        if self.cost is None:
+            return f"{found}; its cost was not measured on {self.network}{taken}"
+        depths = ", ".join(str(depth) for depth in self.cost.depths)
+        where = f"on {self.network}, carried to depths {depths}{taken}"
+        regret = self.cost.regret
+        if not math.isfinite(regret.value):
+            return f"{found}; {where}, it diverged or missed every rate that was trained"
+        interval = f"{regret.value:.3f} [{regret.low:.3f}, {regret.high:.3f}]"
+        return f"{found}; {where}, it cost {interval} in log loss against tuning"
 
 
 def rate(
@@ -61,36 +70,59 @@ def rate(
     shallow: float | Trace,
     deep: float | Trace,
     *,
-    rule: str | float = "finite_depth",
-    optimizer: str = "sgd",
+    rule: str | float,
+    optimizer: str | None = None,
     network: str | None = None,
 ) -> Rate:
-    """The rate at which to train the deep network, given the best one of the shallow, and what the
-    rule cost on the kind of network measured here that is nearest.
+    """The rate of hidden matrices in the deep network, given the best one in the shallow, and what
+    the rule cost on a kind of network measured here.
 
     Depths are effective depths, or what `trace` returns. `rule` is a name in RULES, or an exponent
     of your own (-1.2: rate ~ L^(-1.2)). Under all_paths a traced network gives its own paths, a
-    number those of a residual network of so many blocks. `optimizer` (sgd, adam) decides the
-    exponent of depth_mup and completep. `network` is one of law.NETWORKS; left out, a traced
-    network without additions, or a number, is taken for a chain, one with additions for a residual
-    network in its variance form. Raises Refused for depths that are equal or reversed, for unknown
-    rules and networks, and for a rule that has no table for a network that is named."""
+    number those of a residual network of so many blocks. `network` is one of law.NETWORKS, which
+    names its optimizer; left out, a network without additions or a number is taken for a chain,
+    one with additions for a residual network in its variance form, under `optimizer` (sgd, adam;
+    sgd where it is left out). Raises Refused for depths that are equal or reversed, for unknown
+    rules and networks, and for a rule that was not measured on a network that is named."""
+    if network is not None and network not in law.NETWORKS:
+        raise Refused(f"network {network!r} is not one of {'; '.join(law.NETWORKS)}")
+    named = law.NETWORKS[network].optimizer.lower() if network else None
+    if named and optimizer not in (None, named):
+        raise Refused(f"optimizer {optimizer} is not that of network {network}; leave one out")
+    optimizer = named or optimizer or "sgd"
     found = _carried(log2_lr, shallow, deep, rule, optimizer)
-    name = "SGD" if optimizer == "sgd" else "Adam"
-    multiplier = found.rule in ("depth_mup", "completep")
-    blocks = multiplier or (isinstance(shallow, Trace) and shallow.additions > 0)
-    form = "Depth-muP" if multiplier else "variance form"
-    near = network or (f"residual, {form}, {name}" if blocks else f"chain, {name}")
-    if near not in law.NETWORKS:
-        raise Refused(f"network {near!r} {nearest(near, law.NETWORKS)}")
-    # what a parametrization prescribes is a base rate that stays
-    measured = "constant" if found.rule == "depth_mup" else found.rule
-    regret = law.regret(store.read, near, measured)
-    if regret is None and network and found.rule in RULES:
+    near = network or _nearest(found.rule, shallow, optimizer)
+    cost = _cost(found, near)
+    if cost is None and network and found.rule in RULES:
         raise Refused(
             f"rule {found.rule} was not measured on {network}; leave network out, or choose another"
         )
-    return found._replace(network=near, regret=regret)
+    return found._replace(network=near, assumed=network is None, cost=cost)
+
+
+def _nearest(rule: str, shallow: float | Trace, optimizer: str) -> str:
+    """The kind of network that one is taken for where nobody says which it is."""
+    name = "SGD" if optimizer == "sgd" else "Adam"
+    if rule in OF_ONE and f"residual, {OF_ONE[rule]}, {name}" in law.NETWORKS:
+        return f"residual, {OF_ONE[rule]}, {name}"
+    blocks = rule == "all_paths" or rule in OF_ONE
+    if isinstance(shallow, Trace):
+        blocks = rule in OF_ONE or shallow.additions > 0
+    return f"residual, variance form, {name}" if blocks else f"chain, {name}"
+
+
+def _cost(found: Rate, network: str) -> Cost | None:
+    """What the rule cost there: tables carry base rates, so that the power of depth which a
+    parametrization gives the rate itself comes off its exponent."""
+    own = law.NETWORKS[network].own
+    rule: str | None = found.rule
+    if found.rule in OF_ONE and OF_ONE[found.rule] not in network:
+        return None
+    if found.exponent is not None:
+        rule = MEASURED.get(found.exponent - own)
+    elif own:
+        return None
+    return law.regret(store.read, network, rule) if rule else None
 
 
 def _carried(
@@ -132,6 +164,11 @@ def _carried(
 def _depth(said: float | Trace, which: str) -> float:
     """A depth as a number; raises Refused."""
     value = said.depth.value if isinstance(said, Trace) else said
+    if isinstance(said, Trace) and value == 0:
+        raise Refused(
+            f"{which}: the path of fewest units counts none, so that the rate does not depend on "
+            "depth by this convention; give depth.other, layers one after another"
+        )
     if not _finite(value) or value < 1:
         raise Refused(
             f"{which} {value!r} is no depth; give an effective depth of at least 1, or what "
@@ -141,9 +178,7 @@ def _depth(said: float | Trace, which: str) -> float:
 
 
 def _finite(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return math.isfinite(value)
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _log2_cubes(found: Trace) -> float:

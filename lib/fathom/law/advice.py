@@ -10,12 +10,21 @@ from fathom.law.interval import Interval, where
 
 
 class Kind(NamedTuple):
-    """A kind of network: the table of transferred rates that holds it, the rows that are it, and
-    the optimizer."""
+    """A kind of network: the table of transferred rates that holds it, the rows that are it, the
+    optimizer, and the power of depth that its parametrization gives the rate of hidden matrices:
+    the table's rules carry the base rate, which has none."""
 
     table: str
     rows: Mapping[str, Any]
     optimizer: str
+    own: float = 0.0
+
+
+class Cost(NamedTuple):
+    """What a rule costs in log loss above the best, and the deeper networks it is averaged over."""
+
+    regret: Interval
+    depths: tuple[int, ...]
 
 
 _CHAIN = {"task": "fashion14", "phi": "relu", "rules": "sp", "steps": 469, "width": 128}
@@ -34,12 +43,15 @@ def _kinds() -> dict[str, Kind]:
         found[f"chain, {name}"] = Kind(chain, {**_CHAIN, **_FROM_THREE, **own}, name)
         found[f"residual, variance form, {name}"] = Kind(residual, {**_ZERO, **own}, name)
         multiplier = {"rules": "depth_mup", **_FROM_THREE, **own}
-        found[f"residual, Depth-muP, {name}"] = Kind(residual, multiplier, name)
+        own_power = 0.0 if kind == "sgd" else -1 / 2
+        found[f"residual, Depth-muP, {name}"] = Kind(residual, multiplier, name, own_power)
         for place, said in (("post", "norm after"), ("pre", "norm before")):
             rows = {"family": "vit", "placement": place, **_LAYERS, **own}
             found[f"ViT, {said}, {name}"] = Kind(transformers, rows, name)
         text = {"family": "lm", **_LAYERS, **own}
         found[f"language model, {name}"] = Kind(transformers, text, name)
+    completep = {"rules": "ode", "kind": "adam", **_FROM_THREE}
+    found["residual, CompleteP, Adam"] = Kind(residual, completep, "Adam")
     found["residual, block z + phi(W z), SGD"] = Kind(
         residual, {"rules": "am_mup", "order": "post", **_FROM_THREE}, "SGD"
     )
@@ -54,8 +66,8 @@ NETWORKS = _kinds()
 def regrets(read: Callable[[str], pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """What each rule costs on each kind of network (a key of NETWORKS) in log loss above the best,
     averaged over deeper networks: columns prediction, value, low, high, seeds. `read` gives a
-    table by its name; networks of depth 3 are carried to 6 ... 24, transformers of one layer to 2
-    ... 8. A rate outside of the trained rates gives NaN."""
+    table by its name; rates are carried from depth 3, of transformers from one layer, to the
+    `deeper` ones. A rate outside of the trained rates gives NaN."""
     tables = {name: read(name) for name in {kind.table for kind in NETWORKS.values()}}
     return {
         label: each("mean_regret", where(tables[kind.table], kind.rows), ["prediction"])
@@ -63,24 +75,33 @@ def regrets(read: Callable[[str], pd.DataFrame]) -> dict[str, pd.DataFrame]:
     }
 
 
-def regret(read: Callable[[str], pd.DataFrame], network: str, rule: str) -> Interval | None:
-    """The regret of one rule on one kind of network; None where it was not measured. Raises
-    LookupError where there is no such kind."""
+def deeper(read: Callable[[str], pd.DataFrame], network: str) -> tuple[int, ...]:
+    """The depths to which rates were carried on one kind of network."""
+    kind = NETWORKS[network]
+    return tuple(
+        sorted(int(depth) for depth in where(read(kind.table), kind.rows)["depth"].unique())
+    )
+
+
+def regret(read: Callable[[str], pd.DataFrame], network: str, rule: str) -> Cost | None:
+    """The regret of one rule for the base rate on one kind of network; None where it was not
+    measured. Raises LookupError where there is no such kind."""
     if network not in NETWORKS:
         raise LookupError(f"network {network!r} is not one of {'; '.join(NETWORKS)}")
     kind = NETWORKS[network]
     found = each("mean_regret", where(read(kind.table), kind.rows), ["prediction"])
-    rows = found[found["prediction"] == rule]
-    if rows.empty:
+    rows = found[found["prediction"] == rule].to_dict("records")
+    if not rows:
         return None
-    one = rows.iloc[0]
-    return Interval(one["value"], one["low"], one["high"], int(one["seeds"]))
+    (one,) = rows
+    cost = Interval(one["value"], one["low"], one["high"], int(one["seeds"]))
+    return Cost(cost, deeper(read, network))
 
 
 def advice(read: Callable[[str], pd.DataFrame]) -> pd.DataFrame:
     """For every kind of network the rule that costs least and the one that costs most: columns
-    network, optimizer, rule, regret, low, high, worst, worst_regret (infinite where a run diverges,
-    or the rate lies outside of all that were trained)."""
+    network, optimizer, depths, rule, regret, low, high, worst, worst_regret (infinite where a run
+    diverges, or the rate lies outside of all that were trained)."""
     rows = []
     for label, found in regrets(read).items():
         ranked = found.assign(value=found["value"].fillna(float("inf"))).sort_values("value")
@@ -89,6 +110,7 @@ def advice(read: Callable[[str], pd.DataFrame]) -> pd.DataFrame:
             {
                 "network": label.rsplit(", ", 1)[0],
                 "optimizer": NETWORKS[label].optimizer,
+                "depths": ", ".join(str(depth) for depth in deeper(read, label)),
                 "rule": best["prediction"],
                 "regret": best["value"],
                 "low": best["low"],
