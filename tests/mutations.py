@@ -2,7 +2,6 @@
 
 from mutations_law import LAW, Mutation
 
-
 KERNELS = "training/kernels"
 LOOPS, LM_LOOPS = f"{KERNELS}/residual.py", f"{KERNELS}/transformer.py"
 PARTS, STACK, PLAN = f"{KERNELS}/operations.py", "networks/stack.py", "sweeps/plan.py"

@@ -1,4 +1,4 @@
-"""The factors of the law, of effective depth and of the infinite limit that `make mutate` removes."""
+"""The factors of the law, of effective depth and of the infinite limit that are removed."""
 
 from typing import NamedTuple
 

@@ -249,7 +249,8 @@ def test_a_cost_that_nobody_measured_is_not_given() -> None:
     assert depth.rate(-4.0, 6, 24, rule=-1.2).cost is None
     found = depth.rate(-4.0, 6, 24, rule="constant", network="residual, CompleteP, Adam")
     assert not found.assumed
-    guessed = depth.rate(-4.0, np.int64(6), np.float32(24), rule="depth_mup")
+    sizes: Any = np.int64(6), np.float32(24)
+    guessed = depth.rate(-4.0, *sizes, rule="depth_mup")
     assert guessed.network == "residual, Depth-muP, SGD"
     assert "name network= if it is not" in str(guessed)
     assert depth.rate(-4.0, 6, 24, rule="all_paths").network == "residual, variance form, SGD"
