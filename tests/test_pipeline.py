@@ -31,7 +31,7 @@ def shrunk(said: Any) -> Any:
     if not isinstance(said, dict):
         return "digits" if said in ("fashion14", "fashion28") else said
     small = {key: shrunk(value) for key, value in said.items()}
-    if "seed" in small:
+    if isinstance(small.get("seed"), dict):
         first = said["seed"]["range"][0]
         small["seed"] = [first, first + 1]
     if isinstance(small.get("steps"), int):

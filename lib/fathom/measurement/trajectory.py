@@ -33,9 +33,9 @@ class Centred(autograd.Session):
 def trajectory(runs: Sequence[Run]) -> list[dict[str, float]]:
     """A network after the run's steps of full-batch training, its function at the start taken off.
 
-    Per run: loss; output_first and output_last, the outputs on the task's first and last example;
-    feature_input ... feature_last, of the first example, the mean square over width of phi of the
-    stream after the first matrix, and after a quarter, half, three quarters and all of the blocks.
+    Per run: loss_full; output_first and output_last, the outputs on the task's first and last
+    example; feature_input ... feature_last, of the first example, the mean square over width of phi
+    of the stream after the first matrix, a quarter, half, three quarters and all of the blocks.
     Raises Refused for a batch that is not all of the task's examples, or not few. Source: Depthwise
     transfer, claims C9 to C12 of our notes.
     """
@@ -61,7 +61,7 @@ def _seen(session: Centred) -> list[dict[str, float]]:
     now, phi = observe(session.nets, session.x), nonlinearity(session.nets.runs[0].net.phi)
     outputs, depth = now.outputs - session.start, len(now.stream) - 1
     found = {
-        "loss": losses(outputs, session.targets),
+        "loss_full": losses(outputs, session.targets),
         "output_first": outputs[:, 0, 0],
         "output_last": outputs[:, -1, 0],
     }

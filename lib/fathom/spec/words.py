@@ -53,7 +53,7 @@ MEASURED: dict[str, tuple[str, ...]] = {
         *("correlation", "kurtosis", "p_normal"),
     ),
     "trajectory": (
-        *("loss", "output_first", "output_last", "feature_input", "feature_quarter"),
+        *("loss_full", "output_first", "output_last", "feature_input", "feature_quarter"),
         *("feature_half", "feature_three_quarters", "feature_last"),
     ),
 }

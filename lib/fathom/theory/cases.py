@@ -24,7 +24,7 @@ COLUMNS = {
     "Kernels": ("angle", "nngp", "ntk", "nngp_limit", "ntk_limit", "off"),
     "OneStep": ("place", "feature", "feature_limit", "off"),
     "Training": (
-        *("loss_limit", "output_first_limit", "output_last_limit"),
+        *("loss_full_limit", "output_first_limit", "output_last_limit"),
         *(f"feature_{place}_limit" for place in PLACES),
         *("error", "off"),
     ),
@@ -150,7 +150,7 @@ def _at(found: Solution[Dynamics], step: int, off: float) -> Row:
     }
     return {
         "step": step,
-        "loss_limit": float(value.losses[step]),
+        "loss_full_limit": float(value.losses[step]),
         "output_first_limit": float(value.outputs[step, 0]),
         "output_last_limit": float(value.outputs[step, -1]),
         **features,
