@@ -254,7 +254,7 @@ def test_what_is_measured_chooses_by_columns_that_its_table_has(name: str) -> No
         measure = "layer_sizes" if engine == "limit" else measure
         assert used <= {*COLUMNS, *LATER, *MEASURED[measure]}
     else:
-        transfer = ["prediction"] * (entry["derive"] == "transfer")
+        transfer = ["prediction", "missed"] if entry["derive"] == "transfer" else ["optimum"]
         assert used <= {*entry["by"], "seed", "log_loss", *transfer}
 
 

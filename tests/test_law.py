@@ -1,4 +1,6 @@
 import math
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -66,6 +68,16 @@ def test_two_runs_at_one_rate_are_no_curve() -> None:
     twice = pd.concat([sweep({(4, 1): curve(-3.3)}), sweep({(4, 1): curve(-4.0)})])
     with pytest.raises(LookupError, match="two runs of one cell"):
         law.optima(twice, ["depth"])
+
+
+@pytest.mark.parametrize("derive", [law.optima, partial(law.viable, within=0.1), law.bands])
+def test_a_column_that_cannot_tell_cells_apart_is_an_error(derive: Any) -> None:
+    runs = sweep({(2, 1): curve(-4.0), (4, 1): curve(-4.0)})
+    with pytest.raises(LookupError, match=r"no column kernel, as all .* leave it out of by"):
+        derive(runs, ["depth", "kernel"])
+    off = runs.assign(layer_scale=np.where(runs["depth"] == 2, np.nan, 0.1))
+    with pytest.raises(LookupError, match="column layer_scale is empty in some rows"):
+        derive(off, ["depth", "layer_scale"])
 
 
 def test_rows_that_are_not_there_are_an_error() -> None:

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import MakeRuns
-from fathom.measurement.linearity import linearisation
+from fathom.measurement import measured
+from fathom.measurement.linearity import _expanded, _precise, linearisation
 from fathom.networks.stack import rate, stack, trained
+from fathom.networks.tasks import task
 from fathom.phi import Array
 from fathom.spec import Refused
 from fathom.training.train import train
@@ -76,11 +78,79 @@ def test_what_blocks_learn_is_trained_at_the_blocks_rates_and_begins_at_zero(
     assert all(torch.equal(a, b) for a, b in zip(kept, plain.weights, strict=True))
 
 
+@pytest.mark.parametrize("measure", ["one_step", "one_sample_step"])
+def test_one_step_of_linearised_blocks_is_a_real_step_at_a_tiny_rate(
+    make_runs: MakeRuns, measure: str
+) -> None:
+    changes = {"family": "linearised", "phi": "tanh", "block_depth": 2, "log2_lr": -12, "batch": 1}
+    (run,) = make_runs(**changes)
+    about = task(run.task)
+    x = about.x[about.batches(run.seed, 1, 1)[0]].unsqueeze(0)
+    before, after = stack([run]), train([run], steps=1).nets
+    with torch.no_grad():
+        pairs = zip(before(x)[1], after(x)[1], strict=True)
+        moves = [float((b - a).double().square().mean()) for a, b in pairs]
+    assert measured([run], measure)[0]["update_mean"] == pytest.approx(np.mean(moves), rel=1e-2)
+
+
+@pytest.mark.parametrize(("depth", "block_depth"), [(3, 1), (4, 1), (4, 2)])
+def test_what_is_linear_already_has_the_same_sizes(
+    make_runs: MakeRuns, depth: int, block_depth: int
+) -> None:
+    changes = {**ADAM, "phi": "linear", "depth": depth, "block_depth": block_depth, "steps": 2}
+    plain, other = (
+        measured(make_runs(**changes, family=one), "sizes")[0] for one in ("resmlp", "linearised")
+    )
+    assert other == pytest.approx(plain, rel=2e-3 if block_depth == 1 else 0.05)
+    assert other["hidden_move"] > 0.01
+
+
 @pytest.mark.parametrize("phi", ["linear", "tanh"])
 def test_the_rest_is_of_second_order_in_the_rate(make_runs: MakeRuns, phi: str) -> None:
     small, large = (shares(make_runs, phi=phi, width=64, log2_lr=lr) for lr in (-12, -10))
     for name in SHARES:
         assert large[name] / small[name] == pytest.approx(4, rel=0.1), name
+
+
+OTHERS: list[dict[str, Any]] = [
+    {"family": "lm", "task": "text", "phi": "gelu", "batch": 2, "depth": 3},
+    {"family": "vit", "patch": 4, "phi": "tanh", "bias": True, "affine": True, "parallel": True},
+    {"family": "vit", "patch": 4, "phi": "gelu", "placement": "post", "layer_scale": 0.5},
+    {"family": "resconv", "stages": 2, "phi": "tanh", "depth": 2, "norm": "layer", "affine": True},
+    {"family": "resconv", "stages": 2, "phi": "gelu", "depth": 4, "order": "pre", "bias": True},
+]
+
+
+@pytest.mark.parametrize("net", OTHERS, ids=str)
+def test_the_rest_is_of_second_order_in_every_family_of_blocks(
+    make_runs: MakeRuns, net: dict[str, Any]
+) -> None:
+    changes = {"width": 32, "block_depth": 2 if net["family"] == "resconv" else 1, **net}
+    small, large = (shares(make_runs, **changes, log2_lr=lr) for lr in (-16, -14))
+    for name in SHARES:
+        assert large[name] / small[name] == pytest.approx(4, rel=0.15), name
+
+
+@pytest.mark.parametrize("way", [{"block_depth": 2}, {"norm": "layer"}, {"order": "pre"}])
+def test_derivatives_forward_are_what_the_linearised_block_is_made_of(
+    make_runs: MakeRuns, way: dict[str, Any]
+) -> None:
+    runs = make_runs(**{**ADAM, "phi": "tanh", "block_depth": 1, **way})
+    before, after = _precise(stack(runs)), _precise(train(runs).nets)
+    weights = [b - a for a, b in zip(before.weights, after.weights, strict=True)]
+    change, k, block = before._replace(weights=weights), 1, before.model.block
+    stream = torch.randn(1, 8, 16, generator=torch.Generator().manual_seed(1)).double()
+    assert block
+    plain = _expanded(block, before, change, k, stream)
+    vit = runs[0].model_copy(update={"net": runs[0].net.model_copy(update={"family": "vit"})})
+    other = _expanded(block, before._replace(runs=[vit]), change, k, stream)
+    torch.testing.assert_close(plain, other, rtol=1e-12, atol=1e-12)
+
+
+def test_a_share_is_that_of_what_the_matrix_is_given(make_runs: MakeRuns) -> None:
+    for way in ({"norm": "layer"}, {"order": "pre"}):  # one linear matrix is all of its block
+        found = shares(make_runs, phi="linear", block_depth=1, **way)
+        assert found["weight_share"] == pytest.approx(found["block_share"], rel=1e-9)
 
 
 def test_a_kink_leaves_a_rest_of_order_three_halves(make_runs: MakeRuns) -> None:
@@ -108,5 +178,5 @@ def test_shares_fall_with_depth_as_the_paper_counts(
 
 
 def test_a_chain_has_no_blocks(make_runs: MakeRuns) -> None:
-    with pytest.raises(Refused, match="family mlp: linearisation is measured on resmlp"):
+    with pytest.raises(Refused, match="family mlp: linearisation needs blocks"):
         linearisation(make_runs(family="mlp", depth=3))

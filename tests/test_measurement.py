@@ -12,6 +12,7 @@ from fathom.measurement.coordinates import _middle
 from fathom.networks.stack import stack, truncated
 from fathom.networks.tasks import gaussian, task
 from fathom.spec import Refused, Run
+from fathom.sweeps.plan import stacked
 from fathom.training.train import train
 
 DEPTHS = (8, 32, 128)
@@ -276,13 +277,17 @@ def test_one_step_on_a_chain_of_abs_has_kappa_one(make_runs: MakeRuns, depth: in
     assert ratio_to_formula(make_runs, "abs", depth, 1.0, 2.0) > 1.15
 
 
-@pytest.mark.parametrize("measure", ["coordinates", "layer_sizes", "linearisation"])
+@pytest.mark.parametrize(
+    ("measure", "family"),
+    [("coordinates", "linearised"), ("layer_sizes", "lm"), ("linearisation", "cnn")],
+)
 def test_a_measure_refuses_families_that_it_is_not_made_for(
-    make_runs: MakeRuns, measure: str
+    make_runs: MakeRuns, measure: str, family: str
 ) -> None:
-    runs = make_runs(family="lm", task="text")
-    with pytest.raises(Refused, match=f"family lm: {measure} is measured on .*measure sizes"):
-        measurement.measured(runs, measure)
+    runs = make_runs(family=family, task="text" if family == "lm" else "digits")
+    for refuse in (measurement.measured, stacked):  # before any other is measured too
+        with pytest.raises(Refused, match=f"family {family}: {measure} is measured on .*sizes"):
+            refuse(runs, measure)
 
 
 def test_diversity_of_a_language_model_is_that_of_its_layers(make_runs: MakeRuns) -> None:

@@ -9,7 +9,10 @@ from fathom.store import ROOT
 
 def test_pages_are_those_that_the_tables_give() -> None:
     readme = (ROOT / "README.md").read_text()
-    assert pages.with_headlines(readme) == readme
+    assert pages.between(readme, pages.HEADLINES, pages.headline_table()) == readme
+    assert pages.between(readme, pages.ADVICE, pages.rule_table()) == readme
+    account = (ROOT / pages.ACCOUNT).read_text()
+    assert pages.with_values(account) == account
     assert (ROOT / "CLAIMS.md").read_text() == pages.claims_page()
     assert (ROOT / "figures" / "README.md").read_text() == pages.gallery()
     assert len(readme.splitlines()) <= 200
@@ -24,6 +27,11 @@ def test_every_claim_is_on_the_page_of_claims_and_every_part_has_its_verdict() -
             for part, said in one["parts"].items():
                 (row,) = [line for line in page.splitlines() if f"| {said['says']} |" in line][:1]
                 assert verdicts[name, part] in row or page.count(f"| {said['says']} |") > 1
+
+
+def test_an_account_that_names_a_part_which_is_not_there_is_refused() -> None:
+    with pytest.raises(LookupError, match=r"tp6 C10 has no part none; see claims\.yaml"):
+        pages.with_values("<!-- tp6 C10: none --><!-- / -->")
 
 
 WRITTEN = ["README.md", "CLAIMS.md", "ARCHITECTURE.md", "figures/README.md"]

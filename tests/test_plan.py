@@ -13,7 +13,7 @@ from fathom import store
 from fathom.networks.stack import shape, truncated
 from fathom.spec import Machine, Refused, Run
 from fathom.sweeps import sweep as engine
-from fathom.sweeps.plan import PROCESS, estimate, forecast, memory, stacked, workers_allowed
+from fathom.sweeps.plan import PROCESS, estimate, forecast, memory, stacked, swept, workers_allowed
 from fathom.sweeps.sweep import sweep
 from fathom.training.train import SAVED, cost
 
@@ -180,30 +180,30 @@ def test_memory_grows_with_what_is_held(make_runs: MakeRuns, phi: str, measure: 
 
 GROWTH = """
 import json, os, resource, sys, torch
-from fathom.sweeps import plan
-from fathom.training import train
+from fathom.sweeps import plan, sweep
 from fathom.spec import grid
 
 def peak():
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-for small, large in json.loads(sys.argv[1]):
+for small, large, measure in json.loads(sys.argv[1]):
     if os.fork() == 0:
-        torch.set_num_threads(1)
-        train.train(grid(small))  # loads what is loaded once
+        sweep.work(grid(small), measure, "cpu")  # loads what is loaded once
         before, runs = peak(), grid(large)
-        train.train(runs)
-        print(plan.memory(runs) / (peak() - before), flush=True)
+        sweep.work(runs, measure, "cpu")
+        print(plan.memory(runs, measure) / (peak() - before), flush=True)
         os._exit(0)
     os.wait()
 """
 DEEP: dict[str, Any] = {"family": "resmlp", "width": 512, "depth": 16}
 TEXT: dict[str, Any] = {"family": "lm", "width": 256, "depth": 4, "phi": "gelu"}
-STACKS: dict[str, tuple[dict[str, Any], str, int]] = {
-    "one compiled": ({**DEEP, "phi": "relu"}, "digits", 1),
-    "compiled": ({**DEEP, "phi": "relu"}, "digits", 4),
-    "autograd": ({**DEEP, "phi": "tanh"}, "digits", 2),
-    "one transformer": (TEXT, "text", 1),
+STACKS: dict[str, tuple[dict[str, Any], str, int, str]] = {
+    "one compiled": ({**DEEP, "phi": "relu"}, "digits", 1, "train"),
+    "compiled": ({**DEEP, "phi": "relu"}, "digits", 4, "train"),
+    "autograd": ({**DEEP, "phi": "tanh"}, "digits", 2, "train"),
+    "one transformer": (TEXT, "text", 1, "train"),
+    "sizes of transformers": ({**TEXT, "width": 64}, "text", 2, "sizes"),
+    "coordinates of a transformer": ({**TEXT, "width": 64}, "text", 1, "coordinates"),
 }
 
 
@@ -211,13 +211,12 @@ STACKS: dict[str, tuple[dict[str, Any], str, int]] = {
 def measured() -> dict[str, float]:
     """The memory estimated for a stack over what its process grows by at its peak."""
     pairs = []
-    for net, task, count in STACKS.values():
+    for net, task, count, measure in STACKS.values():
         entry: dict[str, Any] = {"rules": "mup", "base": {"width": 16, "depth": 2}}
         entry["optim"] = {"kind": "adam", "log2_lr": -10, "batch": 16, "steps": 2}
         entry |= {"task": task, "seed": list(range(count))}
-        pairs.append(
-            [{**entry, "net": {**net, **size}} for size in ({"width": 16, "depth": 1}, {})]
-        )
+        sizes = ({"width": 16, "depth": 2}, {})
+        pairs.append([*({**entry, "net": {**net, **size}} for size in sizes), measure])
     words = [sys.executable, "-c", GROWTH, json.dumps(pairs)]
     said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     return dict(zip(STACKS, map(float, said.split()), strict=True))
@@ -260,6 +259,11 @@ def test_an_estimate_is_measured(make_runs: MakeRuns, measure: str, task: str) -
         for n in (1, 1, 200)
     )
     assert 0 < few["core_seconds"][0] < many["core_seconds"][0]
+
+
+def test_a_setting_that_is_off_in_some_runs_is_said_to_be(make_runs: MakeRuns) -> None:
+    assert "log2_lr_ends: off, -6" in swept(make_runs(log2_lr_ends=[None, -6]))
+    assert not any("ends: off" in line for line in swept(make_runs()))
 
 
 def test_of_nothing_nothing_is_left_to_do() -> None:

@@ -7,7 +7,8 @@ from fathom import law, measurement, phi, spec
 from fathom.networks import fashion, tasks
 from fathom.networks.families import FAMILIES
 from fathom.networks.parametrization import PARAMETRIZATIONS, parametrization
-from fathom.spec import Law, Net, Part, Probe, Refused, Run, grid, settings
+from fathom.spec import MEASURED, Law, Net, Part, Probe, Refused, Run, grid, settings
+from fathom.spec.grid import PARTS
 from fathom.sweeps.sweep import sweep
 from fathom.training import train
 from pydantic import create_model
@@ -124,6 +125,7 @@ def test_a_run_named_twice_in_one_grid_is_refused() -> None:
         ("net", "resmlp", ".net:", "give a mapping with family, width"),
         ("rules", "depthmup", ".rules:", "did you mean depth_mup?"),
         ("rules", "alpha(1)", ".rules:", "alpha(a, g)"),
+        ("rules", "init(1)", ".rules:", "init(b, c)"),
         ("rules", 3, ".rules:", "one of sp, ntp, mup"),
         ("task", "digit", ".task:", "did you mean digits?"),
         ("optim.kind", "adma", ".optim.kind:", "one of sgd, adam; did you mean adam?"),
@@ -162,6 +164,13 @@ def test_settings_of_branches_are_refused_on_a_plain_chain_only(branch: dict[str
         entry(**branch, family="mlp")
     )
     assert len(grid(entry(**branch, family="resmlp"))) == 1
+
+
+def test_every_setting_refuses_what_it_cannot_be() -> None:
+    for part in ("net", "optim", "base"):
+        for name in PARTS[part].model_fields:
+            for wrong in ("no such", -1000, math.inf, {}, [[]]):
+                assert name in refusal(entry(f"{part}.{name}", wrong))
 
 
 def test_a_default_said_aloud_changes_no_key() -> None:
@@ -252,7 +261,7 @@ def test_the_words_of_spec_are_those_of_the_registries(make_runs: MakeRuns) -> N
     assert set(spec.PHIS) == set(phi.PHI)
     assert set(spec.RULES) == set(PARAMETRIZATIONS)
     assert set(spec.DERIVED) == set(law.DERIVED)
-    assert set(spec.PREDICTIONS) == set(law.PREDICTIONS)
+    assert set(spec.PREDICTIONS) == {*law.PREDICTIONS, "fitted"}
     losses = train.summary(train.train(make_runs()))[0]
     assert tuple(losses) == spec.MEASURED["train"]
     for measure in spec.MEASURES:
@@ -262,7 +271,9 @@ def test_the_words_of_spec_are_those_of_the_registries(make_runs: MakeRuns) -> N
 
 
 def test_every_allowed_word_leads_somewhere(make_runs: MakeRuns) -> None:
-    for run in make_runs(rules=[*spec.RULES, "alpha(0.7, 0.3)", "alpha(1.25,-0.25)"]):
+    for run in make_runs(
+        rules=[*spec.RULES, "alpha(0.7, 0.3)", "alpha(1.25,-0.25)", "init(1/4, 0.5)"]
+    ):
         assert parametrization(run.rules)
     for task in spec.TASKS:
         if task.startswith("fashion") and fashion.source() is None:
@@ -296,5 +307,8 @@ def test_one_parametrization_written_in_two_ways_is_one_run() -> None:
 
 
 def test_a_task_without_examples_is_not_trained_on() -> None:
-    with pytest.raises(Refused, match="no examples to train on"):
-        sweep(grid(entry("task", "gaussian"), PLACE))
+    for measure in MEASURED:
+        if measure.startswith("one_"):
+            continue
+        with pytest.raises(Refused, match="no examples to train on; measure one_step or"):
+            sweep(grid(entry("task", "gaussian"), PLACE), measure=measure)

@@ -31,6 +31,7 @@ FLOORS = {
     "theory": {"phi"},
     "law": set(),
     "claim": {"law"},
+    "depth": {"law", "spec", "store"},
     "draw": set(),
     "explore": {"spec", "store", "sweeps", "law", "draw"},
     "in_process": set(),
@@ -38,7 +39,7 @@ FLOORS = {
     "drawn": {"paths"},
     "inputs": {"store", "notebooks"},
     "report": {"store", "claim"},
-    "pages": {"store", "claim", "notebooks", "report"},
+    "pages": {"store", "law", "claim", "notebooks", "report"},
     "figures": {"spec", "store", "notebooks", "drawn"},
     "comparison": {"spec", "store", "law", "report"},
     "commands": {

@@ -1,11 +1,12 @@
 """The pages that a stage writes: all claims, all figures, where each figure comes from, counts."""
 
 import json
+import re
 from typing import Any
 
 import pandas as pd
 
-from fathom import claim, notebooks, store
+from fathom import claim, law, notebooks, store
 from fathom.report import PAPERS, counts, evaluated, headlines
 from fathom.store import ROOT
 
@@ -17,31 +18,81 @@ wholly outside and two steps towards the paper's setting, named beforehand, find
 **inconclusive** otherwise. A claim holds only where all its parts do. Targets, controls and steps
 are in [claims.yaml](claims.yaml); [evidence](docs/evidence.md) tells how verdicts are made. A
 claim's name leads to its figure; the triangle unfolds its parts. A stage writes this page."""
-BEGIN, END = "<!-- headlines -->", "<!-- /headlines -->"
+HEADLINES, ADVICE = "headlines", "rules"
+ACCOUNT = "docs/one-account.md"
+VALUE = re.compile(r"<!-- (\w+) (C\d+): ([^>]+?) -->.*?<!-- / -->", re.DOTALL)
+RULE_NAMES = {
+    "constant": "keep the rate",
+    "inverse": "divide by the ratio of depths",
+    "three_halves": "divide by its power 3/2",
+    "finite_depth": "formula (FD)",
+    "all_paths": "sum over all paths",
+}
 
 
 def write() -> None:
     """Write CLAIMS.md, figures/README.md, figures/manifest.csv, the counts of verdicts in
-    artifacts/claims, a file for each paper, and the table of headlines in README.md."""
+    artifacts/claims, a file for each paper, the tables of headlines and of rules in README.md, and
+    the measured values in docs/one-account.md."""
     store.save_text(claims_page(), "CLAIMS.md")
     store.save_text(gallery(), "figures/README.md")
     store.write(manifest(), "manifest", "figures")
     for paper, said in counts().items():
         store.save_text(json.dumps(said, indent=1) + "\n", f"artifacts/claims/{paper}.json")
-    store.save_text(with_headlines((ROOT / "README.md").read_text()), "README.md")
+    readme = between((ROOT / "README.md").read_text(), HEADLINES, headline_table())
+    store.save_text(between(readme, ADVICE, rule_table()), "README.md")
+    store.save_text(with_values((ROOT / ACCOUNT).read_text()), ACCOUNT)
 
 
-def with_headlines(page: str) -> str:
-    """A page with the table of headlines between its two marks."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    lines = ["", "| result | paper | verdict |", "|---|---|---|"]
+def between(page: str, mark: str, lines: list[str]) -> str:
+    """A page with lines between the two comments that are called `mark`."""
+    begin, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
+    before, _, rest = page.partition(begin)
+    return f"{before}{begin}" + "\n".join(["", *lines]) + f"\n{end}{rest.partition(end)[2]}"
+
+
+def with_values(page: str) -> str:
+    """A page in which every <!-- paper C1: part --> is followed by that part's value, interval and
+    verdict, up to <!-- / -->. Raises LookupError for a part that claims.yaml does not have."""
+    parts: dict[tuple[str, ...], dict[Any, Any]] = {}
+    for paper in PAPERS:
+        rows = store.read(f"claims/{paper}").to_dict("records")
+        parts |= {(paper, row["claim"], row["part"]): row for row in rows}
+
+    def value(found: re.Match[str]) -> str:
+        paper, name, part = found.groups()
+        row = parts.get((paper, name, part))
+        if row is None:
+            raise LookupError(f"{ACCOUNT}: {paper} {name} has no part {part}; see claims.yaml")
+        said = f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]".replace("-", "−")
+        link = f"[{name}](../CLAIMS.md#{paper}-{name})"
+        return f"<!-- {paper} {name}: {part} -->{said}, {link} {row['verdict']}<!-- / -->"
+
+    return VALUE.sub(value, page)
+
+
+def rule_table() -> list[str]:
+    """The rule that costs least on each kind of network, and the one that costs most."""
+    lines = ["| network | optimizer | to go deeper | costs | the worst rule |"]
+    lines.append("|---|---|---|---|---|")
+    for one in law.advice(store.read).to_dict("records"):
+        worst = one["worst_regret"]
+        lost = f"{worst:.2f}" if worst < float("inf") else "diverges, or misses every trained rate"
+        cells = (one["network"], one["optimizer"], RULE_NAMES[one["rule"]])
+        costs = f"{one['regret']:.3f} [{one['low']:.3f}, {one['high']:.3f}]".replace("-", "−")
+        lines.append(f"| {' | '.join(cells)} | {costs} | {RULE_NAMES[one['worst']]}: {lost} |")
+    return lines
+
+
+def headline_table() -> list[str]:
+    """The claims with a headline, and their verdicts."""
+    lines = ["| result | paper | verdict |", "|---|---|---|"]
     for paper, name, said, parts in headlines():
         link = f"[{said['headline']}](figures/{said['figure']}.svg)"
         word, held = claim.overall(parts).iloc[0], int((parts["verdict"] == claim.HOLDS).sum())
         count = "" if word == claim.HOLDS else f" ({held} of {len(parts)} parts hold)"
         lines.append(f"| {link} | {PAPERS[paper]}, {name} | **{word}**{count} |")
-    return f"{before}{BEGIN}" + "\n".join(lines) + f"\n{END}{after}"
+    return lines
 
 
 def claims_page() -> str:
@@ -59,14 +110,14 @@ def claims_page() -> str:
         ]
         lines += [f"## {PAPERS[paper]}", "", f"Claims: {both[0]}. Parts: {both[1]}.", ""]
         for name, one, parts in evaluated(paper):
-            lines += _claim(name, one, parts)
+            lines += _claim(paper, name, one, parts)
     return "\n".join(lines)
 
 
-def _claim(name: str, said: dict[str, Any], parts: pd.DataFrame) -> list[str]:
+def _claim(paper: str, name: str, said: dict[str, Any], parts: pd.DataFrame) -> list[str]:
     word = claim.overall(parts).iloc[0]
     return [
-        f'<details><summary><a href="figures/{said["figure"]}.svg">{name}</a> '
+        f'<details><summary><a id="{paper}-{name}" href="figures/{said["figure"]}.svg">{name}</a> '
         f"{said['says']}: <b>{word}</b></summary>",
         "",
         "| part | the paper | ours | target | verdict | table |",

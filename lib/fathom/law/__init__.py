@@ -9,10 +9,12 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from fathom.law.advice import NETWORKS, advice, regret, regrets
 from fathom.law.convergence import beside, bias, changes, departures
 from fathom.law.curves import above, distances, each, guides, sizes, tuned
 from fathom.law.formula import (
     PREDICTIONS,
+    carried,
     chain_constant,
     finite_depth,
     formula,

@@ -61,3 +61,19 @@ def _log2_paths(depth: float) -> float:
     of binomial(depth, k) k^3 = depth^2 (depth + 3) 2^(depth - 3). Source: Chen et al. 2024, Eq. 8;
     the form n (n + 1) (n + 2) 2^(n - 3) in public programs is not this sum."""
     return 2 * math.log2(depth) + math.log2(depth + 3) + depth - 3
+
+
+def carried(best: pd.DataFrame, predictions: Iterable[str]) -> dict[str, pd.DataFrame]:
+    """The mean optimum at the shallowest depth (a table as `summary` makes it), carried to every
+    other by each rule: a table with columns depth and value for each."""
+    best = best.sort_values("depth")
+    first, start = float(best["depth"].iloc[0]), float(best["optimum"].iloc[0])
+    return {
+        name: pd.DataFrame(
+            {
+                "depth": best["depth"],
+                "value": [start + PREDICTIONS[name](float(L), first) for L in best["depth"]],
+            }
+        )
+        for name in predictions
+    }

@@ -23,13 +23,16 @@ def hazards(runs: pd.DataFrame, by: Sequence[str], metric: str = "loss_mean") ->
     ten; nearest, of ten sweeps the one nearest -1.5; one_more and one_less, depth counted by one
     too many or too few; floor and ceiling, a grid that ends half an octave inside of the range of
     optima. Columns: by but depth, truth, way, exponent (mean), low, high (95 % of sweeps),
-    inside (share that finds -1.5 +- 0.1), seeds (sweeps simulated). Source: the ways are those of
+    inside (share that finds -1.5 +- 0.1), seeds (sweeps simulated). Kinds with fewer than three
+    depths are left out. Source: the ways are those of
     the public programs of arXiv 2510.04327."""
     rest = [name for name in by if name != "depth"]
     best, rows = optima(runs, by, metric), []
     for kind, group in best.groupby([*rest]) if rest else [((), best)]:
         table = group.pivot(index="seed", columns="depth", values="optimum").dropna()
         depths = table.columns.to_numpy(float)
+        if len(depths) < 3 or len(table) < 2:
+            continue
         scatter = float(table.std(ddof=1).mean()) / SEEDS**0.5
         for truth in TRUTHS:
             for way, found in _ways(depths, truth, scatter).items():

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ def optima(
     three.
     """
     rows = []
-    for cell, group in sized(runs).groupby([*by, "seed"], sort=True):
+    for cell, group in cells(sized(runs), [*by, "seed"]):
         rate, loss = _curve(group, metric, over)
         best, log_loss, flag = _optimum(rate, loss)
         flag = "lost" if math.log(chance) <= log_loss < math.inf else flag
@@ -51,6 +51,23 @@ def tilted(table: pd.DataFrame, columns: Sequence[str], exponent: float) -> pd.D
     exponent. What lies upright on one axis leans by that much per doubling on the other."""
     more = exponent * np.log2(table["depth"].astype(float))
     return table.assign(**{name: table[name] + more for name in columns})
+
+
+def cells(table: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[Hashable, pd.DataFrame]]:
+    """The groups of a table by some columns, in order. Raises LookupError for a column that the
+    table lacks, or that is empty in a row, which would then be in no group."""
+    for name in by:
+        if name not in table:
+            raise LookupError(
+                f"the table has no column {name}, as all of its runs are at the default of that; "
+                "leave it out of by"
+            )
+        if table[name].isna().any():
+            raise LookupError(
+                f"column {name} is empty in some rows of the table, those of runs without it; "
+                "leave it out of by, or make two tables"
+            )
+    return iter(table.groupby([*by], sort=True))
 
 
 def as_tuple(cell: Hashable) -> tuple[Hashable, ...]:
@@ -96,7 +113,7 @@ def viable(
     diverged, and the rate is the last that did not; edge, the grid ends before the loss has
     risen so far; failed, no run survived. Source: Tensor Programs VI, Figure 16."""
     rows = []
-    for cell, group in runs.groupby([*by, "seed"], sort=True):
+    for cell, group in cells(runs, [*by, "seed"]):
         rate, loss = _curve(group, metric)
         found = _viable(rate, loss, within)
         named = dict(zip([*by, "seed"], as_tuple(cell), strict=True))
@@ -145,7 +162,7 @@ def bands(
     Columns: by, over, log_loss, low, high."""
     draws = np.random.default_rng(2602_07494)
     rows = []
-    for cell, group in runs.groupby([*by, over], sort=True):
+    for cell, group in cells(runs, [*by, over]):
         with np.errstate(divide="ignore"):
             loss = np.log(group.sort_values("seed")[metric].to_numpy(float))
         resampled = loss[draws.integers(0, len(loss), (1000, len(loss)))].mean(axis=1)
@@ -246,6 +263,7 @@ def one_step_optima(
 ) -> pd.DataFrame:
     """The rate at which one step moves the units by one, from measurements at rate 1: a
     table like that of `optima`, with optimum = -log2(movement) / 2 and no loss."""
+    cells(steps, [*by, "seed"])
     table = steps[[*by, "seed"]].copy()
     table["optimum"] = -np.log2(steps[metric]) / 2
     return table.assign(log_loss=math.nan, flag="")

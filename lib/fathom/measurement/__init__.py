@@ -1,7 +1,7 @@
 """What is read off a network: one step, coordinates, diversity, layer sizes, linearity,
 trajectories."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from fathom.measurement.coordinates import coordinates
 from fathom.measurement.diversity import diversity
@@ -25,21 +25,36 @@ MEASURES: dict[str, Callable[[Sequence[Run]], list[dict[str, float]]]] = {
 }
 # Families for which a measure is made; the others are for all.
 FOR = {
-    "coordinates": ("mlp", "resmlp"),
+    "coordinates": ("mlp", "resmlp", "lm", "cnn", "resconv", "vit"),
     "diversity": ("mlp", "resmlp", "lm", "vit"),
     "layer_sizes": ("mlp", "resmlp"),
-    "linearisation": ("resmlp",),
+    "linearisation": ("resmlp", "lm", "resconv", "vit"),
     "trajectory": ("resmlp",),
 }
+
+
+def check(runs: Iterable[Run], measure: str) -> None:
+    """Raises Refused where a measure is not made for the family of one of these runs."""
+    made_for = FOR.get(measure, FAMILIES)
+    for family in dict.fromkeys(run.net.family for run in runs):
+        if family not in made_for:
+            raise Refused(
+                f"family {family}: {measure} is measured on {', '.join(made_for)}; give one of "
+                "these, or measure sizes"
+            )
 
 
 def measured(runs: Sequence[Run], measure: str) -> list[dict[str, float]]:
     """What a measure finds on runs of one shape, one dictionary per run; raises Refused for
     families that none of them is made for."""
-    family, made_for = runs[0].net.family, FOR.get(measure, FAMILIES)
-    if family not in made_for:
-        raise Refused(
-            f"family {family}: {measure} is measured on {', '.join(made_for)}; give one of these, "
-            "or measure sizes"
-        )
-    return MEASURES[measure](runs) if measure in MEASURES else one_step(runs, measure)
+    check(runs, measure)
+    return MEASURES[measure](runs) if measure in MEASURES else one_step(_whole(runs), measure)
+
+
+def _whole(runs: Sequence[Run]) -> Sequence[Run]:
+    """Runs as one step sees them: to first order a block that has learned nothing and its
+    linearisation are one function."""
+    if runs[0].net.family != "linearised":
+        return runs
+    whole = {"family": "resmlp"}
+    return [run.model_copy(update={"net": run.net.model_copy(update=whole)}) for run in runs]

@@ -18,8 +18,9 @@ BY_STEPS = (
 
 
 class ForwardPass(NamedTuple):
-    """One forward pass: outputs, the stream after the stem and after every block, and every
-    layer's input and output."""
+    """One forward pass: outputs, the stream after the stem and after every block (of a chain its
+    first pre-activation twice), and every layer's input and output, where a model applies it
+    twice the first."""
 
     outputs: Tensor
     stream: list[Tensor]
@@ -32,11 +33,20 @@ def observe(nets: Stack, x: Tensor) -> ForwardPass:
 
     def watch(i: int, h: Tensor) -> Tensor:
         out = nets.apply(i, h)
-        layers[i] = (h, out)
+        layers.setdefault(i, (h, out))
         return out
 
     outputs, units = nets.model.forward(watch, nets.branch, x)
-    return ForwardPass(outputs, [layers[0][1], *units], layers)
+    blocks = nets.model.blocks
+    stem = entered(nets, layers, blocks[0]) if blocks else units[0]
+    return ForwardPass(outputs, [stem, *units], layers)
+
+
+def entered(nets: Stack, layers: dict[int, tuple[Tensor, Tensor]], first: int) -> Tensor:
+    """The stream that the first block of a network, or of a stage of it, is given: what the layer
+    before that block's first gives, and where places are added to it, both."""
+    given = layers[first - 1][1]
+    return given + layers[first - 2][1] if nets.model.layers[first - 1].role == "embed" else given
 
 
 def examples(runs: Sequence[Run]) -> tuple[Tensor, Tensor]:

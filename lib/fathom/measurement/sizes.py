@@ -23,7 +23,9 @@ def sizes(runs: Sequence[Run]) -> list[dict[str, float]]:
     (x, _), nets = examples(runs), stack(runs)
     (taught,) = learned(nets, [runs[0].optim.steps])
     blocks = [i for i, layer in enumerate(nets.model.layers) if layer.role.startswith("block")]
-    middle = blocks[len(blocks) // 2] if blocks else 0
+    middle, net = blocks[len(blocks) // 2] if blocks else 0, runs[0].net
+    if net.family == "linearised":  # of two in a block the first, which no change precedes
+        middle = nets.model.hidden[net.depth // 2]
     with torch.no_grad():
         before, after = observe(nets, x), observe(taught, x)
     pairs = {
@@ -32,6 +34,9 @@ def sizes(runs: Sequence[Run]) -> list[dict[str, float]]:
         "output": (before.outputs, after.outputs),
     }
     found = {}
+    if net.family == "linearised":  # what a matrix has learned is a layer of its own
+        then, now = pairs["hidden"]
+        pairs["hidden"] = then, now + after.layers[middle + len(blocks)][1]
     for name, (then, now) in pairs.items():
         found |= {f"{name}_size": rms(then), f"{name}_move": rms(now - then)}
     return [{name: float(value[i]) for name, value in found.items()} for i in range(len(runs))]

@@ -113,16 +113,27 @@ class Vector(NamedTuple):
 Layer = Linear | Conv | Vector
 
 
+Block = Callable[[Apply, Tensor, int, Tensor], Tensor]
+
+
 class Model(NamedTuple):
     """Layers, and `forward(apply, branch, x) -> (output, units)`.
 
     `branch` is the factor on every residual branch, shape (runs, 1, 1). The units are the tensors
     whose movement theory speaks of: pre-activations of a chain, the stream after each addition of
     a residual network.
+
+    For measures, of every unit: `hidden`, the layer that gives a pre-activation, of two in a block
+    the first; of a residual network also `blocks`, the first layer behind the unit before, and
+    `block(apply, branch, k, stream)`, what the k-th block makes of the stream before it, as far as
+    `forward` only adds that to the stream, with or without the branch factor.
     """
 
     layers: tuple[Layer, ...]
     forward: Callable[[Apply, Tensor, Tensor], tuple[Tensor, list[Tensor]]]
+    hidden: tuple[int, ...]
+    blocks: tuple[int, ...] = ()
+    block: Block | None = None
 
 
 def along(factor: Tensor, h: Tensor) -> Tensor:
@@ -141,8 +152,8 @@ def nonlinearity(name: str) -> Callable[[Tensor], Tensor]:
 
 
 def center(h: Tensor) -> Tensor:
-    """Mean subtraction over the width (Tensor Programs VI: MS)."""
-    return h - h.mean(-1, keepdim=True)
+    """Mean subtraction over the width, or the channels (Tensor Programs VI: MS)."""
+    return h - h.mean(2, keepdim=True)
 
 
 def layer_norm(h: Tensor) -> Tensor:

@@ -210,3 +210,17 @@ def own_exponent(name: str, kind: str) -> float:
     exponent of that rate is the exponent of the base rate and this."""
     rule = parametrization(name).rule("block")
     return (rule.sgd if kind == "sgd" else rule.adam).depth
+
+
+def with_theory(found: pd.DataFrame) -> pd.DataFrame:
+    """Exponents of base rates beside what theory predicts: `predicted` is that of the rate of a
+    branch's matrices, and value, low and high become the same by adding what the rules give that
+    rate themselves. A chain, whose units all multiply the signal, has -3/2; NaN where there is no
+    prediction. Columns: family, rules, kind, block_depth, value, low, high."""
+    chain = found["family"].isin(["mlp", "cnn"])
+    keys = [str(name) for name in ("rules", "kind", "block_depth")]
+    rows = list(found[keys].itertuples(index=False, name=None))
+    own = [own_exponent(rules, kind) for rules, kind, _ in rows]
+    predicted = pd.Series([depth_exponent(*row) for row in rows], found.index).mask(chain, -3 / 2)
+    shifted = {name: found[name] + own for name in ("value", "low", "high")}
+    return found.assign(predicted=predicted, **shifted)

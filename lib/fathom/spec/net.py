@@ -40,7 +40,8 @@ class Net(Part):
     and multiplies the rate, squared under SGD: how much features move.
 
     Of convolutional networks: width counts channels (of the first of `stages`), `kernel` and
-    `padding` are those of every convolution, a norm stands after it. Of transformers: the norms
+    `padding` are those of every convolution, a norm stands after those of a chain or of a
+    branch. Of transformers: the norms
     stand before the branches, after the additions (post) or nowhere; `parallel` adds attention
     and MLP at once, `layer_scale` is where the gain of every branch's own units begins, and `patch`
     is the side of a vision transformer's patches. `affine` gives norms a gain and a bias, `bias`
@@ -59,14 +60,16 @@ class Net(Part):
     gain: Positive = 1.0
     init_gain: Positive = 1.0
     train_ends: Flag = True
-    gamma_0: Positive = 1.0
+    gamma_0: Annotated[float, Field(gt=0, le=1e9, description="a number above 0, at most 1e9")] = (
+        1.0
+    )
     kernel: Annotated[int, Field(ge=1, description="a whole number of pixels, at least 1")] = 3
     padding: Annotated[str, one_of(("zeros", "circular"))] = "zeros"
     stages: Annotated[int, Field(ge=1, le=3, description="1, 2 or 3 stages")] = 3
     patch: Annotated[int, Field(ge=1, description="a whole number of pixels, at least 1")] = 7
     placement: Annotated[str, one_of(("pre", "post", "none"))] = "pre"
     parallel: Flag = False
-    layer_scale: Positive | None = None
+    layer_scale: Annotated[Positive | None, Field(description="a finite number above 0")] = None
     affine: Flag = False
     bias: Flag = False
     dropout: Annotated[
@@ -131,10 +134,10 @@ class Net(Part):
                 f"stages {self.stages}: of the {side} pixels a side of task {task} the last stage "
                 "has 1 left; give fewer stages or larger images"
             )
-        if self.family != "vit" and self.kernel > (
-            smallest if self.padding == "circular" else side
-        ):
+        largest = smallest if self.padding == "circular" else side
+        if self.family != "vit" and self.kernel > largest:
+            where = "that the last stage sees of" if largest < side else "of"
             raise ValueError(
-                f"kernel {self.kernel} is larger than the {smallest} pixels a side that the last "
-                f"stage sees of task {task}; give a smaller kernel"
+                f"kernel {self.kernel} is larger than the {largest} pixels a side {where} task "
+                f"{task}; give a smaller kernel"
             )

@@ -39,11 +39,10 @@ class Base(Part):
     depth: Count
 
 
-Rate = Annotated[
-    float,
-    Field(ge=-120, le=120, description="the base-2 logarithm of the rate, in halves, -120 to 120"),
-    AfterValidator(whole_halves),
-]
+_LOG2 = Field(
+    ge=-120, le=120, description="the base-2 logarithm of the rate, in halves, -120 to 120"
+)
+Rate = Annotated[float, _LOG2, AfterValidator(whole_halves)]
 
 
 class Optim(Part):
@@ -64,7 +63,7 @@ class Optim(Part):
     decay: Annotated[
         float, Field(ge=0, allow_inf_nan=False, description="a finite number, at least 0")
     ] = 0.0
-    log2_lr_ends: Rate | None = None
+    log2_lr_ends: Annotated[Rate | None, Field(description=_LOG2.description)] = None
     momentum: Annotated[
         float, Field(ge=0, lt=1, description="a share of at least 0 and below 1")
     ] = 0.0

@@ -25,6 +25,7 @@ from fathom.training.train import IMAGES, SAVED, cost, denormals_flushed, on, pa
 
 FLIGHT = 5e11  # operations that one stack takes at most, some seconds, where it may be cut
 PROCESS = 0.5  # GiB that Python and torch take in every worker
+UNTRAINED = ("one_step", "one_sample_step")  # measures of one step, of which no run trains
 LOOK = 0.1  # seconds of steps that an estimate is made from
 
 
@@ -43,7 +44,7 @@ def stacked(
     runs: Sequence[Run], measure: str = "train", machine: Machine | None = None
 ) -> list[list[Run]]:
     """Runs grouped by shape and cut into stacks that fit into memory; raises Refused where
-    a single run does not, or a task has nothing to train on.
+    a single run does not, a task has nothing to train on, or a measure is not for a family.
 
     How large a stack is changes no bit. In compiled kernels runs follow one another, so a
     stack is what would be lost with a worker. Under autograd it is what stays in a core's
@@ -52,8 +53,12 @@ def stacked(
     """
     machine = placed(machine, measure)
     groups: dict[object, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
-    if measure == "train" and any(run.task == "gaussian" for run in runs):
-        raise Refused("task gaussian has no examples to train on; measure it under probe")
+    if measure not in UNTRAINED and any(run.task == "gaussian" for run in runs):
+        raise Refused(
+            f"task gaussian has no examples to train on; measure {' or '.join(UNTRAINED)} of it "
+            "under probe"
+        )
+    measurement.check(runs, measure)
     for run in runs:  # a training that is looked at as it goes stays in one stack
         own = truncated(run) if measure in BY_STEPS else run
         groups[shape(own)][own.key].append(run)
@@ -153,21 +158,24 @@ def _held(run: Run, count: int, looks: int, measure: str, machine: Machine) -> i
     units, loops = len(model.layers) * run.net.width, _in_kernels(run, machine)
     if run.net.family in IMAGES:
         units = sum(layer.fan_out * layer.places for layer in model.layers)
-    if run.net.family == "lm" and loops:  # room for a batch, and for one that is held out
+    if run.net.family == "lm" and measure in UNTRAINED:
+        floats = count * (5 * weights + 8 * units * rows(run))
+    elif run.net.family == "lm" and loops:  # room for a batch, and for one that is held out
         floats = (count + 5) * weights + 8 * units * rows(run)
     elif run.net.family == "lm":  # of what is held out no gradient is taken
         held_out = 8 * max(layer.fan_out for layer in model.layers) * about.held_out * CONTEXT
         floats = count * (6 * weights + 8 * units * rows(run) + held_out)
     elif measure in ("layer_sizes", "trajectory"):  # weights and their gradients, whole
         floats = count * (3 * weights + 8 * units * batch)
-    elif measure in ("one_step", "one_sample_step"):
+    elif measure in UNTRAINED:
         floats = count * 5 * (weights + 20 * units * batch) // 4
     elif loops:
         floats = (count + 5) * weights + 3 * units * (batch + seen)
     else:
         floats = count * (6 * weights + 8 * units * max(batch, seen))
-    if measure in ("coordinates", "diversity", "linearisation"):  # kept at every look
-        floats += count * (looks * weights + 8 * units * EXAMPLES)
+    if measure in ("coordinates", "diversity", "linearisation", "sizes"):  # kept at every look
+        seen = EXAMPLES * (CONTEXT if run.net.family == "lm" else 1)
+        floats += count * (looks * weights + 8 * units * seen)
     return 24 * batch * run.optim.steps + 4 * floats
 
 
@@ -213,7 +221,7 @@ def swept(runs: Sequence[Run]) -> list[str]:
         said = seeds if name == "seed" else [row.get(name, DEFAULTS.get(name)) for row in rows]
         values = [value for value in dict.fromkeys(said) if value is not None]
         if values and (name in ("width", "depth", "family") or values != [plain.get(name)]):
-            lines.append(f"{name}: {_listed(values)}")
+            lines.append(f"{name}: {'off, ' if None in said else ''}{_listed(values)}")
     return lines
 
 

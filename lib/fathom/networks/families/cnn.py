@@ -25,4 +25,4 @@ def cnn(net: Net, inputs: int | None, outputs: int) -> Model:
             units.append(convolved(net, apply, first, phi(units[-1])))
         return apply(len(layers) - 1, phi(units[-1]).mean((3, 4))), units
 
-    return Model(layers, forward)
+    return Model(layers, forward, tuple(range(0, len(layers) - 1, size)))

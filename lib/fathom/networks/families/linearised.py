@@ -42,7 +42,8 @@ def linearised(net: Net, inputs: int | None, outputs: int) -> Model:
             units.append(stream)
         return apply(len(layers) - 1, phi(stream) if pre else stream), units
 
-    return Model(layers, forward)
+    first = tuple(range(1, 1 + count, net.block_depth))
+    return Model(layers, forward, first, first)
 
 
 def expanded(

@@ -3,7 +3,13 @@
 import torch
 from torch import Tensor
 
-from fathom.networks.families.transformer import finished, last_norm, through, transformer_layer
+from fathom.networks.families.transformer import (
+    finished,
+    last_norm,
+    layered,
+    through,
+    transformer_layer,
+)
 from fathom.networks.layers import Apply, Linear, Model
 from fathom.networks.tasks import CONTEXT
 from fathom.spec import Net
@@ -37,4 +43,4 @@ def lm(net: Net, inputs: int | None, outputs: int) -> Model:
         seen = finished(net, apply, len(layers) - 1 - len(top), stream)
         return apply(len(layers) - 1, seen), units
 
-    return Model(layers, forward)
+    return layered(net, layers, forward, 2, CONTEXT, causal=True)

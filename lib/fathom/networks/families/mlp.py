@@ -24,4 +24,4 @@ def mlp(net: Net, inputs: int | None, outputs: int) -> Model:
             units.append(apply(i, phi(units[-1])))
         return apply(net.depth, phi(units[-1])), units
 
-    return Model(layers, forward)
+    return Model(layers, forward, tuple(range(net.depth)))

@@ -62,4 +62,10 @@ def resconv(net: Net, inputs: int | None, outputs: int) -> Model:
         rows = stream.flatten(2) if staged else stream.mean((3, 4))
         return apply(len(layers) - 1, rows), units
 
-    return Model(tuple(layers), forward)
+    blocks = tuple(first for kind, first in plan if kind == "branch")
+
+    def one(apply: Apply, branch: Tensor, k: int, stream: Tensor) -> Tensor:
+        del branch
+        return inside(apply, blocks[k], stream)
+
+    return Model(tuple(layers), forward, blocks, blocks, one)

@@ -26,7 +26,13 @@ def resmlp(net: Net, inputs: int | None, outputs: int) -> Model:
             units.append(stream)
         return apply(len(layers) - 1, phi(stream) if pre else stream), units
 
-    return Model(layers, forward)
+    starts = tuple(range(1, len(layers) - 1, net.block_depth))
+
+    def one(apply: Apply, branch: Tensor, k: int, stream: Tensor) -> Tensor:
+        del branch
+        return block(net, apply, starts[k], stream)
+
+    return Model(layers, forward, starts, starts, one)
 
 
 def block(net: Net, apply: Apply, first: int, stream: Tensor) -> Tensor:

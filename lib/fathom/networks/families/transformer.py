@@ -10,7 +10,15 @@ from collections.abc import Callable, Iterator
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from fathom.networks.layers import Apply, Layer, Linear, Vector, layer_norm, nonlinearity
+from fathom.networks.layers import (
+    Apply,
+    Layer,
+    Linear,
+    Model,
+    Vector,
+    layer_norm,
+    nonlinearity,
+)
 from fathom.spec import HEAD, Net
 
 MATRICES = (  # of a layer: role, then fan-in and fan-out in widths
@@ -20,6 +28,7 @@ MATRICES = (  # of a layer: role, then fan-in and fan-out in widths
     ("block:2", 4, 1),
 )
 QUERY, KEY, VALUE, MIX, UP, DOWN = range(6)
+Forward = Callable[[Apply, Tensor, Tensor], tuple[Tensor, list[Tensor]]]
 
 
 def _extras(net: Net) -> Iterator[tuple[str, Vector]]:
@@ -94,3 +103,17 @@ def finished(net: Net, apply: Apply, first: int, stream: Tensor) -> Tensor:
         return stream
     h = layer_norm(stream)
     return apply(first + 1, apply(first, h)) if net.affine else h
+
+
+def layered(
+    net: Net, layers: tuple[Layer, ...], forward: Forward, first: int, places: int, causal: bool
+) -> Model:
+    """The model of a transformer whose layers begin with `first`. Its pre-activations are those of
+    the MLPs, its blocks whole layers, with the branch factor."""
+    size = len(transformer_layer(net, places))
+    blocks = tuple(range(first, first + net.depth * size, size))
+
+    def one(apply: Apply, branch: Tensor, k: int, stream: Tensor) -> Tensor:
+        return through(net, apply, blocks[k], branch, stream, places, causal) - stream
+
+    return Model(layers, forward, tuple(i + UP for i in blocks), blocks, one)

@@ -5,7 +5,13 @@ import math
 import torch
 from torch import Tensor
 
-from fathom.networks.families.transformer import finished, last_norm, through, transformer_layer
+from fathom.networks.families.transformer import (
+    finished,
+    last_norm,
+    layered,
+    through,
+    transformer_layer,
+)
 from fathom.networks.layers import Apply, Layer, Linear, Model, Vector
 from fathom.spec import Net
 
@@ -41,4 +47,4 @@ def vit(net: Net, inputs: int | None, outputs: int) -> Model:
         seen = seen.reshape(runs, batch, places, -1).mean(2)
         return apply(len(layers) - 1, seen), units
 
-    return Model(layers, forward)
+    return layered(net, layers, forward, len(stem), places, causal=False)

@@ -1,0 +1,100 @@
+"""Which rule carries a rate to a deeper network of each kind, and what it costs."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from fathom.law.curves import each
+from fathom.law.interval import Interval, where
+
+
+class Kind(NamedTuple):
+    """A kind of network: the table of transferred rates that holds it, the rows that are it, and
+    the optimizer."""
+
+    table: str
+    rows: Mapping[str, Any]
+    optimizer: str
+
+
+_CHAIN = {"task": "fashion14", "phi": "relu", "rules": "sp", "steps": 469, "width": 128}
+_FROM_THREE = {"depth": [6, 8, 12, 16, 24]}
+_ZERO = {"rules": "am_mup", "order": "pre", "block_depth": 1, "train_ends": True, **_FROM_THREE}
+_BLOCK = {"family": "resconv", "norm": "none", "dropout": 0.0, **_FROM_THREE}
+_LAYERS = {"depth": [2, 4, 8]}
+
+
+def _kinds() -> dict[str, Kind]:
+    residual, images = "law/laws_residual_transfer", "law/laws_images_transfer"
+    chain, transformers = "law/laws_chain_transfer", "law/laws_transformers_transfer"
+    found: dict[str, Kind] = {}
+    for kind, name in (("sgd", "SGD"), ("adam", "Adam")):
+        own = {"kind": kind}
+        found[f"chain, {name}"] = Kind(chain, {**_CHAIN, **_FROM_THREE, **own}, name)
+        found[f"residual, variance form, {name}"] = Kind(residual, {**_ZERO, **own}, name)
+        multiplier = {"rules": "depth_mup", **_FROM_THREE, **own}
+        found[f"residual, Depth-muP, {name}"] = Kind(residual, multiplier, name)
+        for place, said in (("post", "norm after"), ("pre", "norm before")):
+            rows = {"family": "vit", "placement": place, **_LAYERS, **own}
+            found[f"ViT, {said}, {name}"] = Kind(transformers, rows, name)
+        text = {"family": "lm", **_LAYERS, **own}
+        found[f"language model, {name}"] = Kind(transformers, text, name)
+    found["residual, block z + phi(W z), SGD"] = Kind(
+        residual, {"rules": "am_mup", "order": "post", **_FROM_THREE}, "SGD"
+    )
+    found["convolutions, chain, SGD"] = Kind(images, {"family": "cnn", **_FROM_THREE}, "SGD")
+    found["convolutions, residual, SGD"] = Kind(images, {**_BLOCK, "order": "pre"}, "SGD")
+    return dict(sorted(found.items()))
+
+
+NETWORKS = _kinds()
+
+
+def regrets(read: Callable[[str], pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """What each rule costs on each kind of network (a key of NETWORKS) in log loss above the best,
+    averaged over deeper networks: columns prediction, value, low, high, seeds. `read` gives a
+    table by its name; networks of depth 3 are carried to 6 ... 24, transformers of one layer to 2
+    ... 8. A rate outside of the trained rates gives NaN."""
+    tables = {name: read(name) for name in {kind.table for kind in NETWORKS.values()}}
+    return {
+        label: each("mean_regret", where(tables[kind.table], kind.rows), ["prediction"])
+        for label, kind in NETWORKS.items()
+    }
+
+
+def regret(read: Callable[[str], pd.DataFrame], network: str, rule: str) -> Interval | None:
+    """The regret of one rule on one kind of network; None where it was not measured. Raises
+    LookupError where there is no such kind."""
+    if network not in NETWORKS:
+        raise LookupError(f"network {network!r} is not one of {'; '.join(NETWORKS)}")
+    kind = NETWORKS[network]
+    found = each("mean_regret", where(read(kind.table), kind.rows), ["prediction"])
+    rows = found[found["prediction"] == rule]
+    if rows.empty:
+        return None
+    one = rows.iloc[0]
+    return Interval(one["value"], one["low"], one["high"], int(one["seeds"]))
+
+
+def advice(read: Callable[[str], pd.DataFrame]) -> pd.DataFrame:
+    """For every kind of network the rule that costs least and the one that costs most: columns
+    network, optimizer, rule, regret, low, high, worst, worst_regret (infinite where a run diverges,
+    or the rate lies outside of all that were trained)."""
+    rows = []
+    for label, found in regrets(read).items():
+        ranked = found.assign(value=found["value"].fillna(float("inf"))).sort_values("value")
+        best, *_, worst = ranked.to_dict("records")
+        rows.append(
+            {
+                "network": label.rsplit(", ", 1)[0],
+                "optimizer": NETWORKS[label].optimizer,
+                "rule": best["prediction"],
+                "regret": best["value"],
+                "low": best["low"],
+                "high": best["high"],
+                "worst": worst["prediction"],
+                "worst_regret": worst["value"],
+            }
+        )
+    return pd.DataFrame(rows)
