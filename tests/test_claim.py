@@ -8,7 +8,9 @@ import pytest
 from fathom import claim, law, store
 from fathom.claim import FAILS, HOLDS, OPEN, OUT
 from fathom.law import Interval
-from fathom.spec import COLUMNS, MEASURED, Limit
+from fathom.spec import COLUMNS, LATER, MEASURED, Limit
+from fathom.spec.limits import SOLVED_BY
+from fathom.theory.cases import COLUMNS as SOLVER_COLUMNS
 
 CLAIMS = store.params("claims.yaml")
 PARAMS = store.params()
@@ -244,10 +246,13 @@ def test_what_is_measured_chooses_by_columns_that_its_table_has(name: str) -> No
         *([of] if isinstance(of, str) else of),
     }
     entry = PARAMS[engine][key]
-    if engine != "law":
+    if engine == "limit" and "solve" in entry:
+        solver = SOLVED_BY[entry["solve"]]
+        assert used <= {*solver.model_fields, *SOLVER_COLUMNS[solver.__name__]}
+    elif engine != "law":
         measure = entry["measure"] if engine == "probe" else "train"
         measure = "layer_sizes" if engine == "limit" else measure
-        assert used <= {*COLUMNS, *MEASURED[measure]}
+        assert used <= {*COLUMNS, *LATER, *MEASURED[measure]}
     else:
         transfer = ["prediction", "missed"] if entry["derive"] == "transfer" else ["optimum"]
         assert used <= {*entry["by"], "seed", "log_loss", *transfer}

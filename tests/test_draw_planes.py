@@ -100,6 +100,25 @@ def test_a_base_two_logarithm_is_not_taken_twice(lines: pd.DataFrame) -> None:
     assert {x for x, _ in dots(where, "o")} == {-4.0, -8.0}
 
 
+def test_places_that_are_no_sizes_stand_where_they_are_with_labels_of_their_own(
+    lines: pd.DataFrame,
+) -> None:
+    where = axes()
+    near = lines.assign(place=lines["depth"] / 8)
+    draw.power_lines(where, panel(near, along="place", ticks={0: "0", 1: "all"}))
+    assert {x for x, _ in dots(where, "o")} == {0.5, 1.0}
+    assert [text.get_text() for text in where.get_xticklabels()] == ["0", "all"]
+
+
+def test_a_look_without_a_line_is_points_alone(lines: pd.DataFrame) -> None:
+    where = axes()
+    looks = {name: look._replace(line="") for name, look in LOOKS.items()}
+    draw.power_lines(where, panel(lines)._replace(looks=looks))
+    assert dots(where, "o")
+    long = [line for line in where.lines if np.ptp(np.asarray(line.get_xdata(), float)) > 0]
+    assert {line.get_linestyle() for line in long} == {"None"}
+
+
 def test_rows_that_are_alike_share_their_axis_and_others_do_not(lines: pd.DataFrame) -> None:
     high = lines.assign(value=lines["value"] + 9)
     row = [panel(lines), panel(high)]

@@ -17,9 +17,9 @@ from fathom.spec import (
     Probe,
     Refused,
     Run,
+    cases,
     count,
     grid,
-    limits,
     nearest,
     settings,
 )
@@ -53,7 +53,7 @@ def checked(engine: str, name: str) -> tuple[list[Run], str]:
         settings(Law, said, place)
         return [], "law"
     if engine == "limit":
-        limits(said, place)
+        cases(said, place)
         return [], "limit"
     said, place, measure = grids(engine, name)
     return grid(said, place), measure

@@ -27,13 +27,14 @@ LEAST = 0.1  # between the names of two lines, as a share of the axis
 
 class Look(NamedTuple):
     """How a line looks: its label, what its colour stands for (a phase, a nonlinearity or a
-    depth; anything else is grey), how strong the colour is, and whether it is a paper's own
-    (hollow and thin)."""
+    depth; anything else is grey), how strong the colour is, whether it is a paper's own
+    (hollow and thin), and its line: "-", ":", or "" for points alone."""
 
     label: str
     of: str | int
     share: float = 1.0
     hollow: bool = False
+    line: str = "-"
 
     @property
     def colour(self) -> tuple[float, float, float]:
@@ -48,7 +49,8 @@ class Panel(NamedTuple):
     """Lines for one pair of axes: a table with columns `by` (which line), `along` (a size, or
     a base-2 logarithm where its name begins with log2), value, and perhaps low, high, flag;
     a look for every line; and a theory's lines with columns along, value and by, or
-    label, which names them. `log`: values are base-2 logarithms, and labelled as powers of two."""
+    label, which names them. `log`: values are base-2 logarithms, and labelled as powers of two.
+    `ticks`: where `along` is no size, its places that are labelled, and how."""
 
     title: str
     x: str
@@ -59,6 +61,7 @@ class Panel(NamedTuple):
     looks: Mapping[Any, Look]
     guides: pd.DataFrame | None = None
     log: bool = True
+    ticks: Mapping[float, str] | None = None
 
 
 @styled
@@ -74,11 +77,14 @@ def power_lines(axes: Axes, panel: Panel) -> None:
         lowest = panel.guides.sort_values("value")[by].iloc[0]
         for name, line in panel.guides.groupby(by, sort=False):
             label = str(name) if by == "label" else ""
-            _guide(axes, line.sort_values(panel.along), panel.along, label, below=name == lowest)
-    places = _places(panel.lines, panel.along)
-    low, high = math.ceil(min(places)), math.floor(max(places))
-    axes.set_xticks(range(low, high + 1, max(1, math.ceil((high - low) / 4))))
-    axes.xaxis.set_major_formatter(power_of_two)
+            _guide(axes, line.sort_values(panel.along), panel, label, below=name == lowest)
+    if panel.ticks is None:
+        places = _places(panel.lines, panel)
+        low, high = math.ceil(min(places)), math.floor(max(places))
+        axes.set_xticks(range(low, high + 1, max(1, math.ceil((high - low) / 4))))
+        axes.xaxis.set_major_formatter(power_of_two)
+    else:
+        axes.set_xticks(list(panel.ticks), list(panel.ticks.values()))
     if panel.log:
         powers_of_two(axes.yaxis, 5)
     axes.set_title(panel.title)
@@ -86,9 +92,9 @@ def power_lines(axes: Axes, panel: Panel) -> None:
     axes.set_ylabel(panel.y)
 
 
-def _guide(axes: Axes, line: pd.DataFrame, along: str, label: str, *, below: bool) -> None:
+def _guide(axes: Axes, line: pd.DataFrame, panel: Panel, label: str, *, below: bool) -> None:
     """A theory's line, named at its end where it is level, else beside its second point."""
-    places, values = _places(line, along), list(line["value"])
+    places, values = _places(line, panel), list(line["value"])
     axes.plot(places, values, color="black", linestyle="--", linewidth=1, zorder=6)
     at, side, shift = (1, "left", (4, -6)) if below else (len(places) // 2, "right", (2, 8))
     if below and values[-1] < values[0]:
@@ -103,20 +109,20 @@ def _plain(name: Hashable) -> Hashable:
     return name[0] if isinstance(name, tuple) else name
 
 
-def _places(line: pd.DataFrame, along: str) -> list[float]:
-    if along.startswith("log2"):
-        return [float(place) for place in line[along]]
-    return [math.log2(size) for size in line[along]]
+def _places(line: pd.DataFrame, panel: Panel) -> list[float]:
+    if panel.ticks is not None or panel.along.startswith("log2"):
+        return [float(place) for place in line[panel.along]]
+    return [math.log2(size) for size in line[panel.along]]
 
 
 def _line(
     axes: Axes, line: pd.DataFrame, panel: Panel, look: Look
 ) -> list[tuple[float, float, Look]]:
     """Draw one line; returns where its name belongs, if it has one."""
-    places, colour = _places(line, panel.along), look.colour
+    places, colour = _places(line, panel), look.colour
     seen = line["value"].where(line["value"].abs() < math.inf)
     width = THIN if look.hollow else THICK
-    axes.plot(places, seen, color=colour, linewidth=width)
+    axes.plot(places, seen, color=colour, linewidth=width, linestyle=look.line or "none")
     flags = line["flag"].isin(UNSURE) if "flag" in line else [False] * len(line)
     for place, (_, spot), edge in zip(places, line.iterrows(), flags, strict=True):
         if not math.isfinite(spot["value"]):

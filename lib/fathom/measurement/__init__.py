@@ -1,4 +1,5 @@
-"""What is read off a network: one step, coordinates, diversity, layer sizes, linearity."""
+"""What is read off a network: one step, coordinates, diversity, layer sizes, linearity,
+trajectories."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -8,17 +9,19 @@ from fathom.measurement.layer_sizes import layer_sizes
 from fathom.measurement.linearity import linearisation
 from fathom.measurement.one_step import one_step
 from fathom.measurement.sizes import sizes
+from fathom.measurement.trajectory import trajectory
 from fathom.spec import FAMILIES, Refused, Run
 
 # Bumped by hand when a change moves a measure's numbers.
 NUMERICS = {"one_step": 1, "one_sample_step": 1, "coordinates": 1, "diversity": 1}
-NUMERICS |= {"layer_sizes": 1, "linearisation": 1, "sizes": 1}
+NUMERICS |= {"layer_sizes": 1, "linearisation": 1, "sizes": 1, "trajectory": 1}
 MEASURES: dict[str, Callable[[Sequence[Run]], list[dict[str, float]]]] = {
     "coordinates": coordinates,
     "diversity": diversity,
     "layer_sizes": layer_sizes,
     "linearisation": linearisation,
     "sizes": sizes,
+    "trajectory": trajectory,
 }
 # Families for which a measure is made; the others are for all.
 FOR = {
@@ -26,6 +29,7 @@ FOR = {
     "diversity": ("mlp", "resmlp", "lm", "vit"),
     "layer_sizes": ("mlp", "resmlp"),
     "linearisation": ("resmlp", "lm", "resconv", "vit"),
+    "trajectory": ("resmlp",),
 }
 
 

@@ -10,7 +10,11 @@ from fathom.networks.tasks import task
 from fathom.spec import Run
 
 EXAMPLES = 64
-BY_STEPS = ("diversity", "layer_sizes")  # look at one training at several of its steps
+BY_STEPS = (
+    "diversity",
+    "layer_sizes",
+    "trajectory",
+)  # look at one training at several of its steps
 
 
 class ForwardPass(NamedTuple):

@@ -70,8 +70,10 @@ def task(name: str) -> Task:
     next byte of scipy's docstrings, in windows that do not overlap. gaussian: one standard normal
     input as wide as the network, target 1 or -1 (zero mean, unit variance), the setting of the
     one-step formula; it has no fixed examples. unit: the number 1, target 1, whichever the
-    example, the setting in which limits are written down. Raises Refused where scipy's
-    docstrings are not those of the locked release, or where Fashion-MNIST is nowhere to be had.
+    example, the setting in which limits are written down. pair: two examples of two numbers, of
+    length 1 and inner product 0.3, targets 1 and -1, for training on both at once. Raises Refused
+    where scipy's docstrings are not those of the locked release, or where Fashion-MNIST is nowhere
+    to be had.
     """
     if name == "text":
         return _text()
@@ -79,6 +81,9 @@ def task(name: str) -> Task:
         return Task(None, 1, torch.empty(0), torch.empty(0), held_out=0)
     if name == "unit":
         return Task(1, 1, torch.ones(HELD_OUT + 1, 1), torch.ones(HELD_OUT + 1, 1))
+    if name == "pair":
+        x, y = torch.tensor([[1.0, 0.0], [0.3, 0.91**0.5]]), torch.tensor([[1.0], [-1.0]])
+        return Task(2, 1, x.repeat(1 + HELD_OUT // 2, 1), y.repeat(1 + HELD_OUT // 2, 1))
     kind, _, labels = name.partition("_")
     if kind.startswith("fashion"):
         side, held_out = int(kind.removeprefix("fashion")), FASHION_HELD_OUT

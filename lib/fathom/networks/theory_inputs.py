@@ -7,7 +7,7 @@ import torch
 
 from fathom.networks.parametrization import parametrization
 from fathom.networks.tasks import task
-from fathom.spec import Run
+from fathom.spec import SAMPLES, Limit, Run, Solvable, Training
 
 
 def theory_inputs(run: Run, equations: str | None = None) -> dict[str, Any]:
@@ -36,3 +36,21 @@ def theory_inputs(run: Run, equations: str | None = None) -> dict[str, Any]:
     if equations:
         return given | {"phi": run.net.phi, "equations": equations}
     return given | {"alpha": alpha, "gamma": alpha - rules.rule("block").sgd.depth}
+
+
+def solver_inputs(one: Solvable) -> dict[str, Any]:
+    """What `fathom.theory.table` is given to solve one case of an entry of limit."""
+    if isinstance(one, Limit):
+        return theory_inputs(one.run(), one.equations)
+    if not isinstance(one, Training):
+        return {"solve": type(one).__name__, **one.model_dump(exclude={"seed"})}
+    about, samples = task(one.task), SAMPLES[one.task]
+    x = about.x[:samples].double().numpy()
+    return {
+        "solve": "Training",
+        "kx": x @ x.T,
+        "y": about.y[:samples, 0].double().numpy(),
+        "p": np.full(samples, 1 / samples),
+        "eta_0": 2.0**one.log2_lr,
+        **one.model_dump(exclude={"seed", "log2_lr", "task"}),
+    }

@@ -5,7 +5,8 @@ its numbers. The words that params.yaml may use, and every sentence about a word
 may not use, live here.
 """
 
-from fathom.spec.grid import count, grid, limits, settings
+from fathom.spec.grid import cases, count, grid, limits, settings
+from fathom.spec.limits import SAMPLES, Kernels, OneStep, Solvable, Training
 from fathom.spec.machine import Machine
 from fathom.spec.net import HEAD, OWN, Net, Part
 from fathom.spec.run import DEFAULTS, Base, Law, Limit, Optim, Probe, Run

@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from fathom.spec.limits import SOLVED_BY, Solvable
 from fathom.spec.net import Net, Part
 from fathom.spec.run import Base, Limit, Optim, Run
 from fathom.spec.words import WORDS, Refused, nearest
@@ -70,6 +71,28 @@ def limits(entry: object, place: str = "entry") -> list[Limit]:
     ]
     if len(set(found)) < len(found):
         raise Refused(f"{place}: a limit is named twice; name each once")
+    return found
+
+
+def cases(entry: object, place: str = "entry") -> list[Solvable]:
+    """What an entry of limit solves: {solve, cases}, whose cases are read as a grid of runs is, or
+    limits without a word about it. Raises Refused for anything that is not exactly understood."""
+    if not isinstance(entry, Mapping) or "solve" not in entry:
+        return [*limits(entry, place)]
+    said = _mapping(entry, place, ("solve", "cases"))
+    if said["solve"] not in SOLVED_BY or "cases" not in said:
+        what = f"solve: {said['solve']!r} {nearest(said['solve'], SOLVED_BY)}"
+        raise Refused(
+            f"{place}: cases is missing" if said["solve"] in SOLVED_BY else f"{place}.{what}"
+        )
+    found: list[Solvable] = [
+        settings(whole, dict(zip([path[0] for path in one.axes], choice, strict=True)), one.place)
+        for whole in [SOLVED_BY[said["solve"]]]
+        for one in _grids(said["cases"], f"{place}.cases", whole)
+        for choice in itertools.product(*one.axes.values())
+    ]
+    if len(set(found)) < len(found):
+        raise Refused(f"{place}: a case is named twice; name each once")
     return found
 
 

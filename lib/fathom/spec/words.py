@@ -19,6 +19,7 @@ EXAMPLES = {  # that a task has to train on: a batch holds none of them twice
     **{f"fashion{s}{kind}": 60_000 for s in (28, 14, 7) for kind in ("", "_noisy", "_random")},
     "text": 79_965,
     "unit": 1,
+    "pair": 2,
 }
 SIDES = {  # tasks of images: pixels a side
     **{f"digits{kind}": 8 for kind in ("", "_noisy", "_random", "_mse")},
@@ -50,6 +51,10 @@ MEASURED: dict[str, tuple[str, ...]] = {
     "layer_sizes": (
         *("rms_input", "rms_quarter", "rms_half", "rms_three_quarters", "rms_last", "rms_output"),
         *("correlation", "kurtosis", "p_normal"),
+    ),
+    "trajectory": (
+        *("loss_full", "output_first", "output_last", "feature_input", "feature_quarter"),
+        *("feature_half", "feature_three_quarters", "feature_last"),
     ),
 }
 MEASURES = tuple(name for name in MEASURED if name != "train")

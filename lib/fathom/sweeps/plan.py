@@ -165,7 +165,7 @@ def _held(run: Run, count: int, looks: int, measure: str, machine: Machine) -> i
     elif run.net.family == "lm":  # of what is held out no gradient is taken
         held_out = 8 * max(layer.fan_out for layer in model.layers) * about.held_out * CONTEXT
         floats = count * (6 * weights + 8 * units * rows(run) + held_out)
-    elif measure == "layer_sizes":  # weights and their gradients, whole
+    elif measure in ("layer_sizes", "trajectory"):  # weights and their gradients, whole
         floats = count * (3 * weights + 8 * units * batch)
     elif measure in UNTRAINED:
         floats = count * 5 * (weights + 20 * units * batch) // 4

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fathom.theory.cases import rows as rows_of
 from fathom.theory.linear import layer_sizes, linear
 from fathom.theory.nonlinear import nonlinear
 
@@ -13,7 +14,11 @@ from fathom.theory.nonlinear import nonlinear
 def table(networks: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> pd.DataFrame:
     """One row per infinite network: its own columns, then `layer_sizes`; each is given as its
     columns and what `linear` is called with or, where it names equations, `nonlinear`. What is
-    given twice alike, as seeds that see the same examples are, is solved once."""
+    given twice alike, as seeds that see the same examples are, is solved once. What names a
+    solver has rows as `cases` makes them."""
+    networks = list(networks)
+    if networks and "solve" in networks[0][1]:
+        return pd.DataFrame(rows_of(networks))
     rows, solved = [], {}
     for columns, given in networks:
         same = tuple(

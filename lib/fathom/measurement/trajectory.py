@@ -1,0 +1,71 @@
+"""Training on all examples of a task at once, from output 0, as theories of it say."""
+
+from collections.abc import Sequence
+
+import torch
+
+from fathom.measurement.observe import observe, trainings
+from fathom.networks.layers import nonlinearity
+from fathom.networks.stack import Stack, losses, stack
+from fathom.spec import EXAMPLES, Refused, Run
+from fathom.training import autograd
+
+PLACES = {"input": 0.0, "quarter": 1 / 4, "half": 1 / 2, "three_quarters": 3 / 4, "last": 1.0}
+
+
+class Centred(autograd.Session):
+    """The training of a stack whose outputs at the start are taken off."""
+
+    def __init__(self, nets: Stack, examples: int) -> None:
+        super().__init__(nets, "cpu")
+        self.x = self.task.x[:examples].expand(len(nets.runs), -1, -1)
+        self.targets = self.task.y[:examples].expand(len(nets.runs), -1, -1)
+        with torch.no_grad():
+            self.start = self.nets(self.x)[0]
+
+    def _step(self) -> None:
+        outputs, _ = self.nets(self.x)
+        loss = losses(outputs - self.start, self.targets)
+        self._update(torch.autograd.grad(loss.sum(), self.weights))
+        self.loss.copy_(loss.detach())
+
+
+def trajectory(runs: Sequence[Run]) -> list[dict[str, float]]:
+    """A network after the run's steps of full-batch training, its function at the start taken off.
+
+    Per run: loss_full; output_first and output_last, the outputs on the task's first and last
+    example; feature_input ... feature_last, of the first example, the mean square over width of phi
+    of the stream after the first matrix, a quarter, half, three quarters and all of the blocks.
+    Raises Refused for a batch that is not all of the task's examples, or not few. Source: Depthwise
+    transfer, claims C9 to C12 of our notes.
+    """
+    first = runs[0]
+    examples = EXAMPLES.get(first.task, 0)
+    if first.optim.batch != examples:
+        raise Refused(
+            f"batch {first.optim.batch}: trajectory is measured on all examples at once; of task "
+            f"{first.task} give a batch of {examples}"
+            if examples
+            else f"task {first.task}: trajectory needs a task of fixed examples; give pair"
+        )
+    networks, stops, places = trainings(runs)
+    session, done, found = Centred(stack(networks), examples), 0, {}
+    for steps in stops:
+        session.learn(done, steps)
+        done, found[steps] = steps, _seen(session)
+    return [found[run.optim.steps][place] for run, place in zip(runs, places, strict=True)]
+
+
+@torch.no_grad()
+def _seen(session: Centred) -> list[dict[str, float]]:
+    now, phi = observe(session.nets, session.x), nonlinearity(session.nets.runs[0].net.phi)
+    outputs, depth = now.outputs - session.start, len(now.stream) - 1
+    found = {
+        "loss_full": losses(outputs, session.targets),
+        "output_first": outputs[:, 0, 0],
+        "output_last": outputs[:, -1, 0],
+    }
+    for name, place in PLACES.items():
+        stream = now.stream[int(place * depth)][:, 0].double()
+        found[f"feature_{name}"] = phi(stream).square().mean(1)
+    return [{name: float(value[i]) for name, value in found.items()} for i in range(len(outputs))]
