@@ -9,6 +9,7 @@ from fathom import draw, law
 from fathom.draw.laws import ARMS, WAYS
 from fathom.law import Interval
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 
 FOUND = Interval(-1.4, -1.5, -1.3, 5)
 
@@ -60,14 +61,14 @@ def test_the_map_shows_every_arm_with_what_is_predicted() -> None:
     assert [label.get_text() for label in right.get_yticklabels()] == [*ARMS.values(), "chain"]
 
 
-def test_a_regret_that_is_large_or_unknown_is_a_cross() -> None:
-    rows = [("constant", math.nan), ("inverse", 0.02), ("three_halves", 3.0)]
+def test_a_regret_that_is_unknown_is_a_cross_and_the_cheapest_is_framed() -> None:
+    rows = [("constant", math.nan), ("inverse", 0.02), ("three_halves", 3.0), ("fitted", math.inf)]
     table = pd.DataFrame(rows, columns=["prediction", "value"])
-    table = table.assign(low=table["value"] - 0.01, high=table["value"] + 0.01)
-    axes = draw.regrets({"chain": table}).axes[0]
-    crosses = [line for line in axes.lines if line.get_marker() == "x"]
-    assert [float(one.get_ydata()[0]) for one in crosses] == [0, 2]  # pyright: ignore[reportIndexIssue, reportArgumentType]
-    assert axes.get_title() or axes.get_title(loc="left") == "chain"
+    axes = draw.regrets({"chain": table, "other": table[1:2]}).axes[0]
+    assert [one.get_text() for one in axes.texts] == ["×", "0.020", "3.000", "×", "0.020"]
+    framed = [to_rgba(one.get_edgecolor())[-1] for one in axes.patches]
+    assert framed == [0, 1, 0, 0, 1]
+    assert [one.get_text() for one in axes.get_yticklabels()] == ["chain", "other"]
 
 
 def test_every_way_of_choosing_has_its_row_and_its_share() -> None:

@@ -5,9 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
 from fathom.draw.panels import exponents, power_law
 from fathom.draw.style import PAGE, styled
@@ -46,7 +48,8 @@ ARMS = {  # rules and matrices in a branch
 ROOM = 0.025  # on the left of names of rows, as a share of the page
 TRAINED, FROZEN = "trained", "ends frozen"
 LEAST = 0.075  # between two names, as a share of the axis
-WORST = 1.0  # log loss: a regret beyond it is drawn here, as a cross
+WARM = "#CC6677"
+WORST = 0.2  # log loss: the regret whose colour is the darkest
 
 
 class Rates(NamedTuple):
@@ -200,36 +203,38 @@ def exponent_map(found: pd.DataFrame, chain: str) -> Figure:
 
 @styled
 def regrets(tables: Mapping[str, pd.DataFrame], *, worst: float = WORST) -> Figure:
-    """What carrying a rate deeper costs in log loss, a panel per kind of network, a row per rule.
-    Columns of each table: prediction, value, low, high. A regret beyond `worst`, or a rate outside
-    of the grid, is a cross at the right edge."""
-    across = 3
-    down = -(-len(tables) // across)
-    figure = _page(1.35 * down + 0.3)
-    grid = figure.subplots(down, across, squeeze=False, sharex=True)
-    for number, (title, table) in enumerate(tables.items()):
-        axes = grid[number // across][number % across]
-        names = [name for name in RULES if name in set(table["prediction"])]
-        best = table["value"].min()
-        for place, name in enumerate(names):
-            one = table[table["prediction"] == name].iloc[0]
-            colour = "#117733" if one["value"] == best else "0.35"
-            if not one["value"] <= worst:
-                axes.plot(worst, place, "x", color="#882255", markersize=4, clip_on=False)
+    """What carrying a rate deeper costs in log loss: a row per kind of network, a column per rule,
+    the darker the dearer, the cheapest framed. Columns of each table: prediction, value. A cross
+    stands where a run diverges or the rate left the grid; what was not measured is empty."""
+    rules = [
+        name for name in RULES if any(name in set(one["prediction"]) for one in tables.values())
+    ]
+    figure = _page(0.235 * len(tables) + 0.55)
+    axes = figure.subplots()
+    palette = sns.light_palette(WARM, as_cmap=True)
+    for row, table in enumerate(tables.values()):
+        costs = dict(zip(table["prediction"], table["value"], strict=True))
+        known = {name: cost for name, cost in costs.items() if math.isfinite(cost)}
+        for column, name in enumerate(rules):
+            if name not in costs:
                 continue
-            ends = [max(one["low"], 0.0), min(one["high"], worst)]
-            axes.plot(ends, [place, place], color=colour, linewidth=1)
-            axes.plot(one["value"], place, "o", color=colour, markersize=4)
-        axes.set_yticks(range(len(names)), [RULES[name] for name in names])
-        axes.set_ylim(len(names) - 0.5, -0.5)
-        axes.set_xlim(0, worst)
-        axes.set_title(title, fontsize=8)
-        axes.tick_params(axis="y", length=0)
-        if number // across == down - 1 or number + across >= len(tables):
-            axes.set_xlabel("regret, log loss")
-            axes.tick_params(axis="x", labelbottom=True)
-    for axes in grid.flatten()[len(tables) :]:
-        axes.set_visible(False)
+            cost = costs[name]
+            seen = name in known
+            share = min(cost / worst, 1.0) if seen else 1.0
+            best = seen and cost == min(known.values())
+            corner, edge = (column - 0.48, row - 0.45), "black" if best else "none"
+            box: dict[str, Any] = {"facecolor": palette(0.75 * max(share, 0.0)), "edgecolor": edge}
+            axes.add_patch(Rectangle(corner, 0.96, 0.9, linewidth=1, **box))
+            word = f"{cost:.3f}" if seen else "×"
+            axes.text(column, row, word, ha="center", va="center", fontsize=7.5)
+    axes.set_xlim(-0.5, len(rules) - 0.5)
+    axes.set_ylim(len(tables) - 0.5, -0.5)
+    axes.set_xticks(range(len(rules)), [RULES[name] for name in rules])
+    axes.xaxis.tick_top()
+    axes.set_yticks(range(len(tables)), list(tables))
+    axes.tick_params(length=0)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_visible(False)
     return figure
 
 

@@ -55,7 +55,9 @@ def _kinds() -> dict[str, Kind]:
     found["residual, block z + phi(W z), SGD"] = Kind(
         residual, {"rules": "am_mup", "order": "post", **_FROM_THREE}, "SGD"
     )
-    found["convolutions, chain, SGD"] = Kind(images, {"family": "cnn", **_FROM_THREE}, "SGD")
+    rules = ["constant", "inverse", "three_halves", "finite_depth"]  # a chain has one path
+    chain_rows = {"family": "cnn", "prediction": rules, **_FROM_THREE}
+    found["convolutions, chain, SGD"] = Kind(images, chain_rows, "SGD")
     found["convolutions, residual, SGD"] = Kind(images, {**_BLOCK, "order": "pre"}, "SGD")
     return dict(sorted(found.items()))
 
