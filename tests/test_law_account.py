@@ -10,7 +10,6 @@ import pytest
 import torch
 from conftest import MakeRuns
 from fathom import law
-from fathom.law import Interval
 from fathom.measurement.one_step import one_step
 from fathom.networks import parametrization
 from fathom.networks.parametrization import ONE, Power, depth_exponent, own_exponent
@@ -213,8 +212,9 @@ def test_advice_names_the_cheapest_rule_and_the_dearest() -> None:
     assert set(found["worst"]) == {"three_halves"}
     assert len(found) == len(law.NETWORKS)
     one = law.regret(read, "chain, SGD", "constant")
-    assert isinstance(one, Interval)
-    assert one.value == pytest.approx(0.5)
+    assert one is not None
+    assert one.regret.value == pytest.approx(0.5)
+    assert one.depths == (6,)
     assert law.regret(read, "chain, SGD", "own") is None
     with pytest.raises(LookupError, match="'tree' is not one of ViT, norm after, Adam"):
         law.regret(read, "tree", "constant")
