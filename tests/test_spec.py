@@ -4,9 +4,8 @@ from typing import Any
 import pytest
 from conftest import MakeRuns
 from fathom import law, measurement, phi, spec
-from fathom.networks import fashion, tasks
 from fathom.networks.families import FAMILIES
-from fathom.networks.parametrization import PARAMETRIZATIONS, parametrization
+from fathom.networks.parametrization import PARAMETRIZATIONS
 from fathom.spec import MEASURED, Law, Net, Part, Probe, Refused, Run, grid, settings
 from fathom.spec.grid import PARTS
 from fathom.sweeps.sweep import sweep
@@ -268,21 +267,6 @@ def test_the_words_of_spec_are_those_of_the_registries(make_runs: MakeRuns) -> N
         own = {"task": "pair", "batch": 2} if measure == "trajectory" else {}
         found = measurement.measured(make_runs(depth=32, **own), measure)[0]
         assert tuple(found) == spec.MEASURED[measure]
-
-
-def test_every_allowed_word_leads_somewhere(make_runs: MakeRuns) -> None:
-    for run in make_runs(
-        rules=[*spec.RULES, "alpha(0.7, 0.3)", "alpha(1.25,-0.25)", "init(1/4, 0.5)"]
-    ):
-        assert parametrization(run.rules)
-    for task in spec.TASKS:
-        if task.startswith("fashion") and fashion.source() is None:
-            continue
-        family = "lm" if task == "text" else "resmlp"
-        for run in make_runs(task=task, family=family, kind=["sgd", "adam"], batch=1):
-            assert tasks.task(run.task) and train.numerics(run)
-    for measure in spec.MEASURES:
-        assert measurement.one_step(make_runs(), measure)
 
 
 @pytest.mark.parametrize(

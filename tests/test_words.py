@@ -5,11 +5,23 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import MakeRuns
+from fathom import measurement
 from fathom.networks import fashion
 from fathom.networks.parametrization import parametrization
 from fathom.networks.tasks import task
 from fathom.phi import left_slope, phi
-from fathom.spec import EXAMPLES, TASKS, Limit, Net, Refused, numbers, settings
+from fathom.spec import (
+    EXAMPLES,
+    MEASURES,
+    RULES,
+    TASKS,
+    Limit,
+    Net,
+    Refused,
+    numbers,
+    settings,
+)
+from fathom.training import train
 
 LIMIT: dict[str, Any] = {"rules": "mup", "depth": 2, "log2_lr": 0, "steps": 1}
 LIMIT |= {"task": "digits_mse", "seed": 1}
@@ -129,3 +141,16 @@ def test_a_limit_has_no_larger_batch_than_its_networks() -> None:
     said = {**LIMIT, "task": "unit", "batch": 2}
     with pytest.raises(Refused, match="batch 2 is larger than task unit, which has 1"):
         settings(Limit, said, "test")
+
+
+def test_every_allowed_word_leads_somewhere(make_runs: MakeRuns) -> None:
+    for run in make_runs(rules=[*RULES, "alpha(0.7, 0.3)", "alpha(1.25,-0.25)", "init(1/4, 0.5)"]):
+        assert parametrization(run.rules)
+    for name in TASKS:
+        if name.startswith("fashion") and fashion.source() is None:
+            continue
+        family = "lm" if name == "text" else "resmlp"
+        for run in make_runs(task=name, family=family, kind=["sgd", "adam"], batch=1):
+            assert task(run.task) and train.numerics(run)
+    for measure in MEASURES:
+        assert measurement.one_step(make_runs(), measure)

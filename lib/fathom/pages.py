@@ -23,8 +23,8 @@ ACCOUNT = "docs/one-account.md"
 VALUE = re.compile(r"<!-- (\w+) (C\d+): ([^>]+?) -->.*?<!-- / -->", re.DOTALL)
 RULE_NAMES = {
     "constant": "keep the rate",
-    "inverse": "divide by the ratio of depths",
-    "three_halves": "divide by its power 3/2",
+    "inverse": "divide it by the ratio of depths",
+    "three_halves": "divide it by that ratio to the 3/2",
     "finite_depth": "formula (FD)",
     "all_paths": "sum over all paths",
 }
