@@ -6,8 +6,8 @@ its weights up; an addition, a concatenation and a product merge paths (a produc
 times another: attention, gates); activations are nonlinear, identities all the rest: norms,
 pooling, scales, biases.
 
-What counts (arXiv 2602.07494, as read in its reviews): a layer, and an addition that is
-*residual*: one of its paths bypasses the layers of another. A bypass holds no layer, or one layer
+What counts (arXiv 2602.07494, as read in its reviews): a layer, and an addition, which is
+residual if one of its paths bypasses the layers of another. A bypass holds no layer, or one layer
 and no nonlinearity (a projection, as where a ResNet changes its width), which then does not count.
 Additions whose paths hold no layer (gelu or rotary embeddings written out) count nothing, and
 a sum of three is one addition.
