@@ -54,30 +54,19 @@ def slope_gap(
     given: Mapping[str, Any],
 ) -> Interval:
     """`slope` on one kind of network minus that on another, paired by seed."""
-    rows = where(table, given)
-    sides = [
-        pd.Series({seed: _slope(one, along) for seed, one in where(rows, side).groupby("seed")})
-        for side in (first, second)
-    ]
-    return interval(_minus(*sides).to_numpy(float))
+    return _gap(where(table, given), first, second, lambda one: _slope(one, along))
 
 
 def regret_gap(
     table: pd.DataFrame, *, first: str, second: str, given: Mapping[str, Any], of: str = "regret"
 ) -> Interval:
-    """Median regret of one prediction minus that of another, seed by seed, or of `missed`, the
-    octaves between prediction and optimum; NaN where the grid of one of the cells does not reach
-    a rate."""
+    """Median regret of one prediction minus that of another, seed by seed, or of the size of
+    `missed`, the octaves between prediction and optimum; NaN where the grid of one of the cells
+    does not reach a rate."""
     rows = where(table, given)
-    sides = []
-    for name in (first, second):
-        found = where(rows, {"prediction": name}).groupby("seed")[of]
-        sides.append(pd.Series({seed: _median(one) for seed, one in found}))
-    return interval(_minus(*sides).to_numpy(float))
-
-
-def _median(values: pd.Series) -> float:
-    return float(np.median(np.abs(values.to_numpy(float))))
+    cost = rows[of].abs() if of == "missed" else rows[of]
+    sides = ({"prediction": first}, {"prediction": second})
+    return _gap(rows.assign(cost=cost), *sides, lambda one: float(np.median(one["cost"])))
 
 
 def worst_gap(
@@ -232,12 +221,7 @@ def ridge_gap(
     given: Mapping[str, Any],
 ) -> Interval:
     """The slope of one ridge minus that of another, paired by seed."""
-    rows = where(table, given)
-    sides = [
-        pd.Series({seed: _ridge(one) for seed, one in where(rows, side).groupby("seed")})
-        for side in (first, second)
-    ]
-    return interval(_minus(*sides).tolist())
+    return _gap(where(table, given), first, second, _ridge)
 
 
 def _ridge(rows: pd.DataFrame) -> float:
@@ -265,6 +249,20 @@ def tuned_gap(
     found = [interval(one.to_numpy(float)) for _, one in _minus(*best).groupby(along)]
     unknown = [one for one in found if math.isnan(one.value)]
     return unknown[0] if unknown else max(found, key=lambda one: one.high)
+
+
+def _gap(
+    rows: pd.DataFrame,
+    first: Mapping[str, Any],
+    second: Mapping[str, Any],
+    statistic: Callable[[pd.DataFrame], float],
+) -> Interval:
+    """A number that each seed's rows give, of one kind of run minus that of another."""
+    sides = [
+        pd.Series({seed: statistic(one) for seed, one in where(rows, side).groupby("seed")})
+        for side in (first, second)
+    ]
+    return interval(_minus(*sides).to_numpy(float))
 
 
 def _minus(first: pd.Series, second: pd.Series) -> pd.Series:
