@@ -245,8 +245,17 @@ def test_a_cost_is_that_of_the_rate_it_stands_beside(
     assert "carried to depths 6, 12" in str(found) or "6, 8, 12" in str(found)
 
 
+def test_an_exponent_of_ones_own_costs_what_fits_to_shallow_chains_cost() -> None:
+    found = depth.rate(-4.0, 6, 24, rule=-1.2)
+    assert found.cost == law.regret(store.read, "chain, SGD", "fitted")
+    assert found.cost is not None
+    assert found.cost.depths == (8, 12, 16, 24)
+    assert "fitted there to depths up to 6" in str(found)
+
+
 def test_a_cost_that_nobody_measured_is_not_given() -> None:
-    assert depth.rate(-4.0, 6, 24, rule=-1.2).cost is None
+    on = "residual, variance form, SGD"
+    assert depth.rate(-4.0, 6, 24, rule=-1.2, network=on).cost is None
     found = depth.rate(-4.0, 6, 24, rule="constant", network="residual, CompleteP, Adam")
     assert not found.assumed
     sizes: Any = np.int64(6), np.float32(24)

@@ -57,7 +57,9 @@ class Rate(NamedTuple):
         if self.cost is None:
             return f"{found}; its cost was not measured on {self.network}{taken}"
         depths = ", ".join(str(depth) for depth in self.cost.depths)
-        where = f"on {self.network}, carried to depths {depths}{taken}"
+        own = "an exponent fitted there to depths up to 6, " * (self.rule not in RULES)
+        own *= self.exponent not in MEASURED
+        where = f"on {self.network}, {own}carried to depths {depths}{taken}"
         regret = self.cost.regret
         if not math.isfinite(regret.value):
             return f"{found}; {where}, it diverged or missed every rate that was trained"
@@ -119,7 +121,7 @@ def _cost(found: Rate, network: str) -> Cost | None:
     if found.rule in OF_ONE and OF_ONE[found.rule] not in network:
         return None
     if found.exponent is not None:
-        rule = MEASURED.get(found.exponent - own)
+        rule = MEASURED.get(found.exponent - own, None if found.rule in RULES else "fitted")
     elif own:
         return None
     return law.regret(store.read, network, rule) if rule else None

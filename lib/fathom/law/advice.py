@@ -12,12 +12,14 @@ from fathom.law.interval import Interval, where
 class Kind(NamedTuple):
     """A kind of network: the table of transferred rates that holds it, the rows that are it, the
     optimizer, and the power of depth that its parametrization gives the rate of hidden matrices:
-    the table's rules carry the base rate, which has none."""
+    the table's rules carry the base rate, which has none. `fitted` is the table, where there is
+    one, in which an exponent fitted to shallower depths carries the rate."""
 
     table: str
     rows: Mapping[str, Any]
     optimizer: str
     own: float = 0.0
+    fitted: str = ""
 
 
 class Cost(NamedTuple):
@@ -27,6 +29,7 @@ class Cost(NamedTuple):
     depths: tuple[int, ...]
 
 
+FITTED_TO = 6  # the deepest network that an own fit has seen, the anchor of its table
 _CHAIN = {"task": "fashion14", "phi": "relu", "rules": "sp", "steps": 469, "width": 128}
 _FROM_THREE = {"depth": [6, 8, 12, 16, 24]}
 _ZERO = {"rules": "am_mup", "order": "pre", "block_depth": 1, "train_ends": True, **_FROM_THREE}
@@ -40,7 +43,8 @@ def _kinds() -> dict[str, Kind]:
     found: dict[str, Kind] = {}
     for kind, name in (("sgd", "SGD"), ("adam", "Adam")):
         own = {"kind": kind}
-        found[f"chain, {name}"] = Kind(chain, {**_CHAIN, **_FROM_THREE, **own}, name)
+        fitted = "law/laws_chain_fitted" if kind == "sgd" else ""
+        found[f"chain, {name}"] = Kind(chain, {**_CHAIN, **_FROM_THREE, **own}, name, 0.0, fitted)
         found[f"residual, variance form, {name}"] = Kind(residual, {**_ZERO, **own}, name)
         multiplier = {"rules": "depth_mup", **_FROM_THREE, **own}
         own_power = 0.0 if kind == "sgd" else -1 / 2
@@ -86,18 +90,23 @@ def deeper(read: Callable[[str], pd.DataFrame], network: str) -> tuple[int, ...]
 
 
 def regret(read: Callable[[str], pd.DataFrame], network: str, rule: str) -> Cost | None:
-    """The regret of one rule for the base rate on one kind of network; None where it was not
-    measured. Raises LookupError where there is no such kind."""
+    """The regret of one rule for the base rate on one kind of network, or of "fitted", an exponent
+    fitted to the depths up to 6; None where it was not measured. Raises LookupError where there is
+    no such kind."""
     if network not in NETWORKS:
         raise LookupError(f"network {network!r} is not one of {'; '.join(NETWORKS)}")
     kind = NETWORKS[network]
-    found = each("mean_regret", where(read(kind.table), kind.rows), ["prediction"])
-    rows = found[found["prediction"] == rule].to_dict("records")
-    if not rows:
+    table = kind.fitted if rule == "fitted" else kind.table
+    if not table:
         return None
-    (one,) = rows
+    carried = where(read(table), kind.rows)
+    carried = carried[(carried["depth"] > FITTED_TO) | (rule != "fitted")]
+    rows = carried[carried["prediction"] == rule]
+    if rows.empty:
+        return None
+    (one,) = each("mean_regret", rows, ["prediction"]).to_dict("records")
     cost = Interval(one["value"], one["low"], one["high"], int(one["seeds"]))
-    return Cost(cost, deeper(read, network))
+    return Cost(cost, tuple(sorted(int(depth) for depth in rows["depth"].unique())))
 
 
 def advice(read: Callable[[str], pd.DataFrame]) -> pd.DataFrame:
