@@ -218,3 +218,25 @@ def test_advice_names_the_cheapest_rule_and_the_dearest() -> None:
     assert law.regret(read, "chain, SGD", "own") is None
     with pytest.raises(LookupError, match="'tree' is not one of ViT, norm after, Adam"):
         law.regret(read, "tree", "constant")
+
+
+def test_a_mean_of_squares_is_decided_by_rare_large_steps() -> None:
+    rng = np.random.default_rng(5)
+    depths, spread = np.array([4.0, 8.0, 16.0, 32.0]), np.array([0.05, 0.1, 0.2, 0.4])
+    rows = [
+        {"depth": depth, "seed": seed, "optimum": -1.5 * np.log2(depth) + float(noise), "flag": ""}
+        for seed in range(400)
+        for depth, noise in zip(depths, spread * rng.normal(size=4), strict=True)
+    ]
+    table = pd.DataFrame(rows)
+    logs = law.slope(table, along="depth", given={})
+    squares = law.MEASURES["mean_square_slope"](table, along="depth", given={})
+    # the mean of the square of a log-normal of spread s (octaves) is 2^(2 ln2 s^2) times its median
+    expected = -1.5 + float(np.polyfit(np.log2(depths), -math.log(2) * spread**2, 1)[0])
+    assert logs.low < -1.5 < logs.high
+    assert squares.low < expected < squares.high
+    assert squares.high < logs.value
+    exact = table.assign(optimum=-1.5 * np.log2(table["depth"]))
+    assert law.MEASURES["mean_square_slope"](exact, along="depth", given={}).value == pytest.approx(
+        -1.5
+    )

@@ -1,13 +1,13 @@
 """The maximal-update rate of a chain at finite depth, and rules that carry a rate deeper."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from fathom.law.interval import Interval
+from fathom.law.interval import Array, Interval, interval, where
 
 
 def finite_depth(depth: Any, *, kappa: float = 2.0, constant: float = 1.0) -> Any:
@@ -77,3 +77,18 @@ def carried(best: pd.DataFrame, predictions: Iterable[str]) -> dict[str, pd.Data
         )
         for name in predictions
     }
+
+
+def mean_square_slope(table: pd.DataFrame, *, along: str, given: Mapping[str, Any]) -> Interval:
+    """Octaves per doubling of a size of the rate at which one step's squared movement, averaged
+    over seeds, is one: the mean is of the squares, which rare large steps decide, and not of their
+    logarithms. The interval is the jackknife's over seeds. Source: arXiv 2602.07494, Eq. 9."""
+    found = where(table, given).pivot(index="seed", columns=along, values="optimum")
+    squares, sizes = np.exp2(-2 * found.to_numpy(float)), np.log2(found.columns.to_numpy(float))
+
+    def exponent(some: Array) -> float:
+        return float(np.polyfit(sizes, -np.log2(some.mean(axis=0)) / 2, 1)[0])
+
+    count, whole = len(squares), exponent(squares)
+    without = np.array([exponent(np.delete(squares, seed, axis=0)) for seed in range(count)])
+    return interval(count * whole - (count - 1) * without)._replace(samples=())

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fathom.law.convergence import approach, bias, convergence, share_below
-from fathom.law.formula import finite_depth
+from fathom.law.formula import finite_depth, mean_square_slope
 from fathom.law.interval import Interval, interval, where
 
 UNUSABLE = ("edge", "lost", "failed")
@@ -279,6 +279,7 @@ def _usable(rows: pd.DataFrame) -> pd.DataFrame:
 MEASURES: dict[str, Callable[..., Interval]] = {
     "slope": slope,
     "slope_gap": slope_gap,
+    "mean_square_slope": mean_square_slope,
     "mean_regret": mean_regret,
     "regret_gap": regret_gap,
     "worst_gap": worst_gap,
