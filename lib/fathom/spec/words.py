@@ -103,13 +103,20 @@ class Refused(ValueError):
     """Input that cannot be used: the message is one sentence for the person who gave it."""
 
 
+LISTED = 40  # names that an error sentence lists at most
+
+
 def nearest(word: object, allowed: Iterable[str]) -> str:
-    """The part of an error sentence that lists what is allowed, with the nearest match."""
+    """The part of an error sentence that lists what is allowed, with the nearest match; of more
+    than LISTED names the four nearest."""
     names = list(allowed)
     if not names:
         return "does not exist, and there are none yet"
     close = difflib.get_close_matches(str(word), names, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
+    if len(names) > LISTED:
+        some = difflib.get_close_matches(str(word), names, n=4, cutoff=0)
+        return f"is not one of {len(names)}, of which these are nearest: {', '.join(some)}{hint}"
     return f"is not one of {', '.join(names)}{hint}"
 
 
