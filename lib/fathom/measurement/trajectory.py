@@ -23,21 +23,21 @@ class Centred(autograd.Session):
         self.targets = self.task.y[:examples].expand(len(nets.runs), -1, -1)
         with torch.no_grad():
             self.start = self.nets(self.x)[0]
-        self.peak = torch.zeros(len(nets.runs))
+        self.largest = torch.zeros(len(nets.runs))
 
     def _step(self) -> None:
         outputs, _ = self.nets(self.x)
         loss = losses(outputs - self.start, self.targets)
         self._update(torch.autograd.grad(loss.sum(), self.weights))
         self.loss.copy_(loss.detach())
-        self.peak = torch.maximum(self.peak, self.loss)
+        self.largest = torch.maximum(self.largest, self.loss)
 
 
 def trajectory(runs: Sequence[Run]) -> list[dict[str, float]]:
     """A network after the run's steps of full-batch training, its function at the start taken off.
 
-    Per run: loss_full, and loss_peak, its largest value up to then; output_first and output_last,
-    the outputs on the task's first and last example; feature_input ... feature_last, of the first
+    Per run: loss_full; loss_largest, the largest loss up to then; output_first and output_last, the
+    outputs on the task's first and last example; feature_input ... feature_last, of the first
     example, the mean square over width of phi of the stream h after the first matrix, a quarter,
     half, three quarters and all of the blocks; gradient_input ... gradient_last, there, of
     g = gamma_0 width df/dh. What is no number any more is infinite. Raises Refused for a batch that
@@ -70,7 +70,7 @@ def _seen(session: Centred) -> list[dict[str, float]]:
     with torch.no_grad():
         outputs = now.outputs - session.start
         loss = losses(outputs, session.targets)
-        found = {"loss_full": loss, "loss_peak": torch.maximum(session.peak, loss)}
+        found = {"loss_full": loss, "loss_largest": torch.maximum(session.largest, loss)}
         found |= {"output_first": outputs[:, 0, 0], "output_last": outputs[:, -1, 0]}
         for name, stream in zip(PLACES, streams, strict=True):
             found[f"feature_{name}"] = phi(stream[:, 0].double()).square().mean(1)

@@ -53,7 +53,7 @@ MEASURED: dict[str, tuple[str, ...]] = {
         *("correlation", "kurtosis", "p_normal"),
     ),
     "trajectory": (
-        *("loss_full", "loss_peak", "output_first", "output_last", "feature_input"),
+        *("loss_full", "loss_largest", "output_first", "output_last", "feature_input"),
         *("feature_quarter", "feature_half", "feature_three_quarters", "feature_last"),
         *("gradient_input", "gradient_quarter", "gradient_half", "gradient_three_quarters"),
         "gradient_last",

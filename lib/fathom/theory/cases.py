@@ -25,7 +25,7 @@ COLUMNS = {
     "Kernels": ("angle", "nngp", "ntk", "nngp_limit", "ntk_limit", "off"),
     "OneStep": ("place", "feature", "feature_limit", "off"),
     "Training": (
-        *("loss_full_limit", "loss_peak_limit", "output_first_limit", "output_last_limit"),
+        *("loss_full_limit", "loss_largest_limit", "output_first_limit", "output_last_limit"),
         *(f"{kernel}_{place}_limit" for kernel in ("feature", "gradient") for place in PLACES),
         *("error", "off"),
     ),
@@ -155,7 +155,7 @@ def _at(found: Solution[Dynamics], step: int, off: float) -> Row:
     return {
         "step": step,
         "loss_full_limit": float(value.losses[step]),
-        "loss_peak_limit": float(value.losses[: step + 1].max()),
+        "loss_largest_limit": float(value.losses[: step + 1].max()),
         "output_first_limit": float(value.outputs[step, 0]),
         "output_last_limit": float(value.outputs[step, -1]),
         **kernels,
