@@ -10,7 +10,7 @@ from fathom.networks.tasks import task
 from fathom.networks.theory_inputs import solver_inputs
 from fathom.spec import Limit, Refused, Training, cases, grid
 from fathom.spec.limits import SOLVED_BY
-from fathom.theory.cases import COLUMNS, rows
+from fathom.theory.cases import COLUMNS, PLACES, rows
 
 PARAMS = store.params()
 PAIR: dict[str, Any] = {"log2_lr": -4.0, "task": "pair"}
@@ -57,7 +57,8 @@ def test_lazy_training_is_that_of_small_gamma_0() -> None:
     given = {**WHOLE, "depth": 8, "steps": 4, "gamma_0": 0.01}
     found = rows([({}, given), ({}, {**given, "lazy": True})])
     assert found[0]["loss_full_limit"] == pytest.approx(found[1]["loss_full_limit"], rel=1e-4)
-    assert found[0]["feature_half_limit"] == pytest.approx(found[1]["feature_half_limit"], rel=1e-3)
+    for kernel in ("feature_half_limit", "gradient_input_limit"):
+        assert found[0][kernel] == pytest.approx(found[1][kernel], rel=1e-3)
     assert found[1]["feature_last_limit"] != found[1]["feature_half_limit"]
 
 
@@ -68,9 +69,10 @@ def test_infinite_depth_is_approached_as_one_over_depth() -> None:
     assert deep[0]["off"] < 1e-12
 
 
-def trained_by_hand(one: Training, width: int, steps: int) -> np.ndarray:
+def trained_by_hand(one: Training, width: int, steps: int) -> tuple[np.ndarray, list[float]]:
     """Outputs (samples,) of the paper's template with weights of variance one, its function at the
-    start taken off; the weights are those of the run."""
+    start taken off, and the mean squares of gamma_0 width df/dh on the first sample, layer by
+    layer; the weights are those of the run."""
     weights = [weight[0].double().numpy().T for weight in stack([one.run(width)]).weights]
     samples, depth, root = 2, one.depth, np.sqrt(width)
     x, y = task("pair").x[:2].double().numpy() * np.sqrt(2), np.array([1.0, -1.0])
@@ -78,6 +80,7 @@ def trained_by_hand(one: Training, width: int, steps: int) -> np.ndarray:
     w_out, scale = weights[-1][0] * width, 1 / np.sqrt(depth * width)
     read, rate = 1 / (one.gamma_0 * width), 2**one.log2_lr * one.gamma_0**2 * width
     start = outputs = np.zeros(samples)
+    along: list[np.ndarray] = []
     for step in range(steps + 1):
         h = [w_in @ x.T / np.sqrt(2)]
         for block in blocks:
@@ -87,19 +90,24 @@ def trained_by_hand(one: Training, width: int, steps: int) -> np.ndarray:
         outputs = raw - start
         pull = rate * (y - outputs) / 2
         g, changes = read * w_out[:, None] * (1 - np.tanh(h[-1]) ** 2), []
+        along = [g]
         for block, stream in zip(blocks[::-1], h[-2::-1], strict=True):
             changes.append(scale * (pull * g) @ np.tanh(stream).T)
             g = g + (1 - np.tanh(stream) ** 2) * (scale * block.T @ g)
+            along.append(g)
         w_out = w_out + read * np.tanh(h[-1]) @ pull
         w_in = w_in + (pull * g) @ x / np.sqrt(2)
         blocks = [block + more for block, more in zip(blocks, changes[::-1], strict=True)]
-    return outputs
+    squares = [float((one[:, 0] ** 2).mean()) / read**2 for one in along[::-1]]
+    return outputs, squares
 
 
 def test_networks_of_an_entry_are_trained_in_the_papers_template() -> None:
     one = Training(phi="tanh", depth=3, gamma_0=1.5, steps=3, **{**PAIR, "log2_lr": -2.0})
     (found,) = measurement.measured([one.run(32)], "trajectory")
-    expected = trained_by_hand(one, 32, 3)
+    expected, squares = trained_by_hand(one, 32, 3)
+    gradients = [found[f"gradient_{place}"] for place in PLACES]
+    assert gradients == pytest.approx([squares[i] for i in (0, 0, 1, 2, 3)], rel=1e-4)
     assert [found["output_first"], found["output_last"]] == pytest.approx(expected, rel=1e-4)
     assert found["loss_full"] == pytest.approx(
         ((np.array([1, -1]) - expected) ** 2).mean() / 2, rel=1e-4
@@ -127,7 +135,7 @@ def test_sampled_networks_follow_the_theory_of_their_depth(depth: int) -> None:
     runs = [one.run(256, seed) for seed in range(12)]
     found = [measurement.measured([run], "trajectory")[0] for run in runs]
     (limit,) = rows([({}, solver_inputs(one))])
-    for name in ("output_first", "output_last", "feature_last"):
+    for name in ("output_first", "output_last", "feature_last", "gradient_input"):
         here = law.interval([row[name] for row in found])
         assert abs(here.value - limit[f"{name}_limit"]) < 1.5 * (here.high - here.low)
     (less,) = rows([({}, solver_inputs(one.model_copy(update={"responses": False})))])
@@ -143,6 +151,19 @@ def test_a_training_is_looked_at_as_it_goes() -> None:
         [row["loss_full"] for row in alone]
     )
     assert together[0]["loss_full"] < together[2]["loss_full"] < 0.5
+
+
+def test_above_the_edge_of_the_fixed_kernel_the_loss_rises_and_falls_or_diverges() -> None:
+    edge: dict[str, Any] = {"depth": 8, "steps": 32, "task": "unit", "gamma_0": 0.1}
+    below, above = (Training(log2_lr=rate, **edge) for rate in (-2.25, -1.25))
+    limits = [rows([({}, solver_inputs(one))])[0] for one in (below, above)]
+    found = [measurement.measured([one.run(128)], "trajectory")[0] for one in (below, above)]
+    for row, end in ((found, ""), (limits, "_limit")):
+        assert row[0][f"loss_largest{end}"] == 0.5
+        assert row[1][f"loss_largest{end}"] > 4
+        assert row[1][f"loss_full{end}"] < 1e-9
+    (gone,) = measurement.measured([Training(log2_lr=0, **edge).run(128)], "trajectory")
+    assert gone["loss_full"] == gone["loss_largest"] == np.inf
 
 
 @pytest.mark.parametrize(

@@ -185,9 +185,14 @@ def sampled(exponent: float) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.DataFrame(rows), known
 
 
+@pytest.mark.parametrize("along", ["width", "depth"])
 @pytest.mark.parametrize("exponent", [-0.5, -1.0])
-def test_the_approach_to_a_limit_has_the_exponent_of_the_scatter(exponent: float) -> None:
-    found = law.MEASURES["approach"](*sampled(exponent), of=["rms_a", "rms_b"], given={})
+def test_the_approach_to_a_limit_has_the_exponent_of_the_scatter(
+    exponent: float, along: str
+) -> None:
+    networks, known = sampled(exponent)
+    sized = networks.rename(columns={"width": along})
+    found = law.MEASURES["approach"](sized, known, of=["rms_a", "rms_b"], given={}, along=along)
     assert found.low < exponent < found.high
     assert found.high - found.low < 0.8
     assert found.seeds == 20

@@ -38,10 +38,11 @@ def approach(
     of: Sequence[str],
     given: Mapping[str, Any],
     relative: bool = True,
+    along: str = "width",
 ) -> Interval:
-    """The exponent in width of the mean absolute departure from the limit, seed by seed."""
+    """The exponent in a size of the mean absolute departure from the limit, seed by seed."""
     rows = departures(where(table, given), limit, of=of, relative=relative)
-    return interval([_exponent(one.groupby("width")["off"].mean()) for _, one in _seeds(rows)])
+    return interval([_exponent(one.groupby(along)["off"].mean()) for _, one in _seeds(rows)])
 
 
 def bias(

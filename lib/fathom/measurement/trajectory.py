@@ -1,5 +1,6 @@
 """Training on all examples of a task at once, from output 0, as theories of it say."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -22,22 +23,26 @@ class Centred(autograd.Session):
         self.targets = self.task.y[:examples].expand(len(nets.runs), -1, -1)
         with torch.no_grad():
             self.start = self.nets(self.x)[0]
+        self.largest = torch.zeros(len(nets.runs))
 
     def _step(self) -> None:
         outputs, _ = self.nets(self.x)
         loss = losses(outputs - self.start, self.targets)
         self._update(torch.autograd.grad(loss.sum(), self.weights))
         self.loss.copy_(loss.detach())
+        self.largest = torch.maximum(self.largest, self.loss)
 
 
 def trajectory(runs: Sequence[Run]) -> list[dict[str, float]]:
     """A network after the run's steps of full-batch training, its function at the start taken off.
 
-    Per run: loss_full; output_first and output_last, the outputs on the task's first and last
-    example; feature_input ... feature_last, of the first example, the mean square over width of phi
-    of the stream after the first matrix, a quarter, half, three quarters and all of the blocks.
-    Raises Refused for a batch that is not all of the task's examples, or not few. Source: Depthwise
-    transfer, claims C9 to C12 of our notes.
+    Per run: loss_full; loss_largest, the largest loss up to then; output_first and output_last, the
+    outputs on the task's first and last example; feature_input ... feature_last, of the first
+    example, the mean square over width of phi of the stream h after the first matrix, a quarter,
+    half, three quarters and all of the blocks; gradient_input ... gradient_last, there, of
+    g = gamma_0 width df/dh. What is no number any more is infinite. Raises Refused for a batch that
+    is not all of the task's examples, or not few. Source: Depthwise transfer, claims C9 to C12 of
+    our notes, g of section 5.1.
     """
     first = runs[0]
     examples = EXAMPLES.get(first.task, 0)
@@ -56,16 +61,20 @@ def trajectory(runs: Sequence[Run]) -> list[dict[str, float]]:
     return [found[run.optim.steps][place] for run, place in zip(runs, places, strict=True)]
 
 
-@torch.no_grad()
 def _seen(session: Centred) -> list[dict[str, float]]:
-    now, phi = observe(session.nets, session.x), nonlinearity(session.nets.runs[0].net.phi)
-    outputs, depth = now.outputs - session.start, len(now.stream) - 1
-    found = {
-        "loss_full": losses(outputs, session.targets),
-        "output_first": outputs[:, 0, 0],
-        "output_last": outputs[:, -1, 0],
-    }
-    for name, place in PLACES.items():
-        stream = now.stream[int(place * depth)][:, 0].double()
-        found[f"feature_{name}"] = phi(stream).square().mean(1)
-    return [{name: float(value[i]) for name, value in found.items()} for i in range(len(outputs))]
+    nets, phi = session.nets, nonlinearity(session.nets.runs[0].net.phi)
+    now = observe(nets, session.x.clone().requires_grad_())
+    streams = [now.stream[int(place * (len(now.stream) - 1))] for place in PLACES.values()]
+    slopes = torch.autograd.grad(now.outputs[:, 0, 0].sum(), streams)
+    scale = torch.tensor([run.net.gamma_0 * run.net.width for run in nets.runs])[:, None]
+    with torch.no_grad():
+        outputs = now.outputs - session.start
+        loss = losses(outputs, session.targets)
+        found = {"loss_full": loss, "loss_largest": torch.maximum(session.largest, loss)}
+        found |= {"output_first": outputs[:, 0, 0], "output_last": outputs[:, -1, 0]}
+        for name, stream in zip(PLACES, streams, strict=True):
+            found[f"feature_{name}"] = phi(stream[:, 0].double()).square().mean(1)
+        for name, slope in zip(PLACES, slopes, strict=True):
+            found[f"gradient_{name}"] = (scale * slope[:, 0].double()).square().mean(1)
+    known = {name: value.nan_to_num(math.inf, math.inf, -math.inf) for name, value in found.items()}
+    return [{name: float(value[i]) for name, value in known.items()} for i in range(len(nets.runs))]

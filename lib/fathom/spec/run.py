@@ -26,7 +26,7 @@ from fathom.spec.words import (
     known_rules,
     nearest,
     one_of,
-    whole_halves,
+    whole_quarters,
 )
 
 LARGEST = 8  # GiB that the limit of one network may take
@@ -40,9 +40,9 @@ class Base(Part):
 
 
 _LOG2 = Field(
-    ge=-120, le=120, description="the base-2 logarithm of the rate, in halves, -120 to 120"
+    ge=-120, le=120, description="the base-2 logarithm of the rate, in quarters, -120 to 120"
 )
-Rate = Annotated[float, _LOG2, AfterValidator(whole_halves)]
+Rate = Annotated[float, _LOG2, AfterValidator(whole_quarters)]
 
 
 class Optim(Part):

@@ -53,8 +53,10 @@ MEASURED: dict[str, tuple[str, ...]] = {
         *("correlation", "kurtosis", "p_normal"),
     ),
     "trajectory": (
-        *("loss_full", "output_first", "output_last", "feature_input", "feature_quarter"),
-        *("feature_half", "feature_three_quarters", "feature_last"),
+        *("loss_full", "loss_largest", "output_first", "output_last", "feature_input"),
+        *("feature_quarter", "feature_half", "feature_three_quarters", "feature_last"),
+        *("gradient_input", "gradient_quarter", "gradient_half", "gradient_three_quarters"),
+        "gradient_last",
     ),
 }
 MEASURES = tuple(name for name in MEASURED if name != "train")
@@ -189,11 +191,11 @@ def known_column(word: str) -> str:
     return word
 
 
-def whole_halves(log2_lr: float) -> float:
-    """A rate's base-2 logarithm in halves, or a ValueError that says what it is."""
-    if not math.isfinite(log2_lr) or log2_lr * 2 != int(log2_lr * 2):
+def whole_quarters(log2_lr: float) -> float:
+    """A rate's base-2 logarithm in quarters, or a ValueError that says what it is."""
+    if not math.isfinite(log2_lr) or log2_lr * 4 != int(log2_lr * 4):
         raise ValueError(
-            "is not a multiple of 1/2: log2_lr is the base-2 logarithm of the rate "
+            "is not a multiple of 1/4: log2_lr is the base-2 logarithm of the rate "
             "(a rate of 0.001 is about -10)"
         )
     return log2_lr + 0.0  # -0 is 0

@@ -1,6 +1,7 @@
 """Cases of infinite networks as rows of a table, each solver with the columns that it makes."""
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import cache, partial
 from typing import Any
 
@@ -13,7 +14,7 @@ from fathom.theory.flow import Ntk, lazy_training, ntk_finite, ntk_limit
 from fathom.theory.kernel import layer_averages
 from fathom.theory.linear_dmft import linear_dmft
 from fathom.theory.one_datum import one_step_features
-from fathom.theory.solution import Dynamics, Solution
+from fathom.theory.solution import Dynamics, NotConverged, Solution
 
 Array = NDArray[np.float64]
 Row = dict[str, Any]
@@ -24,8 +25,8 @@ COLUMNS = {
     "Kernels": ("angle", "nngp", "ntk", "nngp_limit", "ntk_limit", "off"),
     "OneStep": ("place", "feature", "feature_limit", "off"),
     "Training": (
-        *("loss_full_limit", "output_first_limit", "output_last_limit"),
-        *(f"feature_{place}_limit" for place in PLACES),
+        *("loss_full_limit", "loss_largest_limit", "output_first_limit", "output_last_limit"),
+        *(f"{kernel}_{place}_limit" for kernel in ("feature", "gradient") for place in PLACES),
         *("error", "off"),
     ),
 }
@@ -105,17 +106,18 @@ def _one_step(depth: int, strength: float, train_ends: bool) -> list[Row]:
 
 
 def _training(depth: int, extrapolate: bool, steps: int, **given: Any) -> list[Row]:
-    """Training step by step: loss and outputs of the first and the last sample, and the mean square
-    of phi(h) of the first one along depth; error, the largest standard error of an output; off,
-    of a linear network, the root mean square over samples of the outputs' difference from those
-    at infinite depth (with responses)."""
+    """Training step by step: loss, its largest value so far, outputs of the first and the last
+    sample, and the mean squares of phi(h) and g of the first one along depth; error, the largest
+    standard error of an output; off, of a linear network, the root mean square over samples of the
+    outputs' difference from those at infinite depth (with responses), where these converge."""
     solve = partial(_solved, steps=steps + 1, **given)
     found = depth_limit(solve, (depth // 4, depth // 2, depth)) if extrapolate else solve(depth)
     off = np.full(steps + 1, np.nan)
     if given["phi"] == "linear" and not given["lazy"]:
         whole = partial(_solved, steps=steps + 1, **{**given, "responses": True})
-        deep = depth_limit(whole, DEEP).value.outputs
-        off = np.sqrt(((found.value.outputs - deep) ** 2).mean(axis=1))
+        with suppress(NotConverged):  # the rate may be too large there, and not here
+            deep = depth_limit(whole, DEEP).value.outputs
+            off = np.sqrt(((found.value.outputs - deep) ** 2).mean(axis=1))
     return [_at(found, step, float(off[step])) for step in range(1, steps + 1)]
 
 
@@ -133,27 +135,30 @@ def _solved(
 def _lazy(
     phi: str, depth: int, *, kx: Array, y: Array, p: Array, eta_0: float, gamma_0: float, steps: int
 ) -> Solution[Dynamics]:
-    """Training linear in the kernel of the start, which gamma_0 does not enter; features stay."""
+    """Training linear in the kernel of the start, which gamma_0 does not enter; kernels stay."""
     start = ntk_finite(phi, kx, depth)
     losses, outputs = lazy_training(start.total, y, p, eta_0, steps)
-    still = layer_averages(phi, start.stream).features[:, None, :, None]
-    features = np.broadcast_to(still, (depth + 1, steps, len(y), steps, len(y)))
-    value = Dynamics(losses, outputs, features, np.zeros_like(features))
+    still = layer_averages(phi, start.stream).features, start.gradient
+    shape = (depth + 1, steps, len(y), steps, len(y))
+    kernels = (np.broadcast_to(one[:, None, :, None], shape) for one in still)
+    value = Dynamics(losses, outputs, *kernels)
     return Solution(value, 0.0, steps, Dynamics(*(np.zeros_like(one) for one in value)))
 
 
 def _at(found: Solution[Dynamics], step: int, off: float) -> Row:
     value, layers = found.value, len(found.value.features) - 1
-    features = {
-        f"feature_{name}_limit": float(value.features[round(place * layers), step, 0, step, 0])
+    kernels = {
+        f"{kernel}_{name}_limit": float(along[round(place * layers), step, 0, step, 0])
+        for kernel, along in (("feature", value.features), ("gradient", value.gradients))
         for name, place in PLACES.items()
     }
     return {
         "step": step,
         "loss_full_limit": float(value.losses[step]),
+        "loss_largest_limit": float(value.losses[: step + 1].max()),
         "output_first_limit": float(value.outputs[step, 0]),
         "output_last_limit": float(value.outputs[step, -1]),
-        **features,
+        **kernels,
         "error": float(found.error.outputs[step].max()),
         "off": off,
     }
