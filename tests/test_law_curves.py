@@ -85,6 +85,8 @@ def test_deeper_is_the_worst_step_and_unknown_where_a_depth_is() -> None:
     found = law.MEASURES["deeper"](best({4: 0.0, 8: -1.0, 16: -1.1}), given={})
     assert found[:4] == pytest.approx((-0.1, -0.1, -0.1, 5))
     assert law.MEASURES["deeper"](best({4: 0.0, 8: -1.0, 16: -0.9}), given={}).low > 0
+    wider = best({4: 0.0, 8: -1.0}).rename(columns={"depth": "width"})
+    assert law.MEASURES["deeper"](wider, given={}, along="width").value == pytest.approx(-1.0)
     table = best({4: 0.0, 8: -1.0})
     table.loc[0, "flag"] = "edge"
     assert math.isnan(law.MEASURES["deeper"](table, given={}).value)
@@ -240,6 +242,18 @@ def test_the_largest_viable_rate_is_where_the_loss_has_risen_by_so_much(
     found = law.viable(curves({4: losses}), ["depth"], within=1.0).iloc[0]
     assert found["optimum"] == pytest.approx(rate)
     assert found["flag"] == flag
+
+
+def test_a_common_rate_is_the_anchors_and_says_where_a_cell_cannot_follow() -> None:
+    hollow = [4, 3, 2, 1, 2, 3, 4]  # best at RATES[3]
+    runs = curves({4: hollow, 8: [*hollow[1:], 5], 16: [1, 0, 1, math.inf, *[math.inf] * 3]})
+    found = law.common(runs.assign(block_depth=1, gain=1.0), ["depth"], {"depth": 4})
+    assert list(found["optimum"]) == pytest.approx([RATES[3]] * 3)
+    assert list(found["log_loss"]) == pytest.approx([1, 2, math.inf])
+    assert list(found["flag"]) == ["", "", "failed"]
+    narrow = runs[(runs["depth"] == 4) | (runs["log2_lr"] < RATES[3])]
+    found = law.common(narrow.assign(block_depth=1, gain=1.0), ["depth"], {"depth": 4})
+    assert list(found["flag"]) == ["", "edge", "edge"]
 
 
 def test_where_every_run_diverged_no_rate_is_viable() -> None:

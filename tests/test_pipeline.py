@@ -14,7 +14,9 @@ from ruamel.yaml import YAML
 FEWER = {
     30: 3,
     60: 6,
+    75: 3,
     100: 5,
+    150: 5,
     300: 8,
     400: 6,
     469: 7,

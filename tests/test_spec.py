@@ -273,6 +273,7 @@ def test_the_words_of_spec_are_those_of_the_registries(make_runs: MakeRuns) -> N
     ("change", "says"),
     [
         ({"derive": "transfer"}, "derive transfer needs an anchor with a depth"),
+        ({"derive": "common"}, "derive common needs an anchor with a depth"),
         ({"derive": "transfer", "anchor": {"dpeth": 4, "depth": 4}}, "anchor names dpeth"),
         ({"anchor": {"depth": 4}}, "anchor is a setting of derive transfer"),
     ],

@@ -35,6 +35,7 @@ from fathom.law.measures import (
 )
 from fathom.law.optima import (
     bands,
+    common,
     loss_at,
     lowest,
     one_step_optima,
@@ -50,6 +51,7 @@ from fathom.law.phases import phases
 DERIVED: dict[str, Callable[..., pd.DataFrame]] = {
     "optima": optima,
     "transfer": transfer,
+    "common": common,
     "one_step": one_step_optima,
     "viable": viable,
     "hazards": hazards,

@@ -194,13 +194,13 @@ def spread(table: pd.DataFrame, *, of: str, given: Mapping[str, Any]) -> Interva
     return interval([float(np.ptp(np.log(one.to_numpy(float)))) for _, one in rows])
 
 
-def deeper(table: pd.DataFrame, *, given: Mapping[str, Any]) -> Interval:
-    """Best log loss at a depth minus that at the next smaller one, at the step where the
-    interval reaches highest: below zero means that every step deeper helps. NaN where a
-    depth lacks a usable optimum."""
-    losses = _usable(where(table, given)).pivot(index="seed", columns="depth", values="log_loss")
+def deeper(table: pd.DataFrame, *, given: Mapping[str, Any], along: str = "depth") -> Interval:
+    """Log loss at a depth, or another size, minus that at the next smaller one, at the step where
+    the interval reaches highest: below zero means that every step deeper helps. NaN where a
+    size lacks a usable optimum."""
+    losses = _usable(where(table, given)).pivot(index="seed", columns=along, values="log_loss")
     steps = losses.diff(axis=1).iloc[:, 1:]
-    found = [interval(steps[depth].tolist()) for depth in steps]
+    found = [interval(steps[size].tolist()) for size in steps]
     unknown = [one for one in found if math.isnan(one.value)]
     return unknown[0] if unknown else max(found, key=lambda one: one.high)
 

@@ -241,6 +241,23 @@ def transfer(
     return pd.DataFrame(rows)
 
 
+def common(
+    runs: pd.DataFrame, by: Sequence[str], anchor: Mapping[str, Any], metric: str = "loss_mean"
+) -> pd.DataFrame:
+    """What every cell and seed reaches at one common rate, the anchor's mean optimum over seeds.
+
+    A table like that of `optima`, with that rate as the optimum and the log loss at it. Flags:
+    edge, the cell's grid does not reach it; failed, a run beside it diverged. Source: Depthwise
+    transfer, claim C7 of our notes."""
+    cell = [*by, "seed"]
+    best = optima(runs, by, metric).set_index(cell)["log_loss"]
+    found = transfer(runs, by, anchor, metric=metric).set_index(cell)
+    loss = found["regret"] + best
+    flag = np.where(loss.isna(), "edge", np.where(loss < math.inf, "", "failed"))
+    table = pd.DataFrame({"optimum": found["log2_lr"], "log_loss": loss, "flag": flag})
+    return table.reset_index()
+
+
 def _fitted(
     best: pd.DataFrame, rest: Sequence[str], anchor: Mapping[str, Any]
 ) -> dict[tuple[Any, ...], float]:

@@ -240,11 +240,16 @@ class Law(Part):
     ] = None
 
     @model_validator(mode="after")
-    def _only_a_transfer_has_an_anchor(self) -> "Law":
-        if self.derive != "transfer" and self.anchor:
-            raise ValueError(f"anchor is a setting of derive transfer, not of {self.derive}")
-        if self.derive == "transfer" and "depth" not in self.anchor:
-            raise ValueError("derive transfer needs an anchor with a depth, such as {depth: 4}")
+    def _only_what_carries_a_rate_has_an_anchor(self) -> "Law":
+        carries = self.derive in ("transfer", "common")
+        if self.anchor and not carries:
+            raise ValueError(
+                f"anchor is a setting of derive transfer and common, not of {self.derive}"
+            )
+        if carries and "depth" not in self.anchor:
+            raise ValueError(
+                f"derive {self.derive} needs an anchor with a depth, such as {{depth: 4}}"
+            )
         if self.derive != "optima" and self.chance is not None:
             raise ValueError(f"chance is a setting of derive optima, not of {self.derive}")
         if self.derive != "optima" and self.over != "log2_lr":
@@ -265,6 +270,8 @@ class Law(Part):
         if self.over != "log2_lr":
             said["over"] = self.over
         if self.anchor:
-            said |= {"anchor": self.anchor, "predictions": self.predictions}
+            said["anchor"] = self.anchor
+        if self.derive == "transfer":
+            said["predictions"] = self.predictions
         given = {"chance": self.chance, "within": self.within}
         return said | {name: value for name, value in given.items() if value is not None}

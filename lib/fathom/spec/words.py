@@ -61,7 +61,7 @@ MEASURED: dict[str, tuple[str, ...]] = {
 }
 MEASURES = tuple(name for name in MEASURED if name != "train")
 METRICS = tuple(dict.fromkeys(name for names in MEASURED.values() for name in names))
-DERIVED = ("optima", "transfer", "one_step", "viable", "hazards")
+DERIVED = ("optima", "transfer", "common", "one_step", "viable", "hazards")
 PREDICTIONS = ("constant", "inverse", "three_halves", "finite_depth", "all_paths", "fitted")
 COLUMNS = (
     *("task", "family", "rules", "phi", "width", "depth", "block_depth", "order", "center"),
