@@ -90,3 +90,17 @@ def test_what_is_swept_is_counted_in_octaves() -> None:
     assert list(said["log2_batch"]) == [4, 7]
     assert list(said["log2_memory"]) == [0, 3]
     assert "log2_batch" not in law.sized(table.drop(columns="batch"))
+
+
+def test_a_training_curve_has_a_point_for_each_fifth_of_the_steps() -> None:
+    names = ("loss_early", "loss_second", "loss_third", "loss_fourth", "loss_late")
+    rows = [
+        {"depth": depth, "seed": seed} | {name: math.exp(-i) for i, name in enumerate(names)}
+        for depth in (3, 12)
+        for seed in SEEDS
+    ]
+    rows[0]["loss_late"] = math.inf
+    found = law.fifths(pd.DataFrame(rows), ["depth"])
+    assert list(found["fifth"]) == [1, 2, 3, 4, 5] * 2
+    assert list(found["value"][5:]) == pytest.approx([0, -1, -2, -3, -4])
+    assert found["high"][4] == math.inf
