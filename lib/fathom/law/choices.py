@@ -17,13 +17,13 @@ def choices(runs: pd.DataFrame, among: Sequence[str], metric: str) -> pd.DataFra
     table = runs.pivot_table(
         index=[*among], columns="seed", values=metric, aggfunc=["size", "first"], dropna=False
     )
-    if (table["size"] != 1).any(axis=None):
+    if (table["size"].to_numpy() != 1).any():
         raise LookupError(
             f"a choice of {', '.join(among)} has not one run of every seed: name in `given` what "
             "tells two apart, or train what is missing"
         )
     with np.errstate(divide="ignore"):
-        return np.log(table["first"].astype(float))
+        return table["first"].astype(float).transform(np.log)
 
 
 def choice_regret(
@@ -41,9 +41,9 @@ def choice_regret(
     the regret and never takes from it."""
     rows = where(table, given)
     small, large = (choices(where(rows, side), among, metric) for side in (anchor, at))
-    chosen = small.mean(axis=1).idxmin()
-    own = large.min(axis=0)
-    return interval((large.loc[chosen] - own.where(own < math.inf)).to_numpy(float))
+    large = large.reindex(small.index).to_numpy(float)
+    chosen, own = int(small.mean(axis=1).to_numpy(float).argmin()), large.min(axis=0)
+    return interval(large[chosen] - np.where(np.isfinite(own), own, math.nan))
 
 
 def moved(

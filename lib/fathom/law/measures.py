@@ -67,9 +67,9 @@ def regret_gap(
     does not reach a rate."""
     rows = where(table, given)
     cost = rows[of].abs() if of == "missed" else rows[of]
-    sides = ({"prediction": first}, {"prediction": second})
     rows = rows.assign(cost=cost)
-    return _gap(*(where(rows, one) for one in sides), lambda one: float(np.median(one["cost"])))
+    sides = where(rows, {"prediction": first}), where(rows, {"prediction": second})
+    return _gap(*sides, lambda one: float(np.median(one["cost"])))
 
 
 def worst_gap(
