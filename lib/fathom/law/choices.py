@@ -22,8 +22,8 @@ def choices(runs: pd.DataFrame, among: Sequence[str], metric: str) -> pd.DataFra
             f"a choice of {', '.join(among)} has not one run of every seed: name in `given` what "
             "tells two apart, or train what is missing"
         )
-    with np.errstate(divide="ignore"):
-        return table["first"].astype(float).transform(np.log)
+    found = table["first"]
+    return pd.DataFrame(np.log(found.to_numpy(float)), found.index, found.columns)
 
 
 def choice_regret(
