@@ -135,10 +135,9 @@ def trained(net: Net, model: Model) -> list[int]:
 def rate(run: Run, role: str) -> float:
     """The learning rate of one role of weight in a run; gamma_0 multiplies it, squared under SGD
     (Depthwise transfer, Table 1; under Adam derived)."""
-    rules, gamma = rule(run, role), run.net.gamma_0
-    if run.optim.kind == "sgd":
-        return _at_base(run, role) * rules.sgd.at(run) * gamma**2
-    return _at_base(run, role) * rules.adam.at(run) * gamma
+    rules, sgd, gamma = rule(run, role), run.optim.kind == "sgd", run.net.gamma_0
+    power = rules.sgd if sgd else rules.adam
+    return _at_base(run, role) * power.at(run) * gamma ** (2 if sgd else 1)
 
 
 def _at_base(run: Run, role: str) -> float:
