@@ -160,6 +160,13 @@ MUTATIONS = [
         "the rest", "measurement/linearity.py", "whole - start - linear", "linear", "linearised"
     ),
     Mutation("a head's width", LM, "scale=1 / HEAD", "scale=1 / HEAD**0.5", "lm"),
+    Mutation(
+        "a decay under SGD that is the same at every size",
+        "networks/stack.py",
+        "_at_base(run, role) * run.optim.decay",
+        "rate(run, role) * run.optim.decay",
+        "lm",
+    ),
     Mutation("gamma_0 in the rate", STACK, "gamma ** (2 if sgd else 1)", "1", "image_families"),
     Mutation(
         "a bias's depth",

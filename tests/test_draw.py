@@ -162,3 +162,17 @@ def test_drawing_needs_no_torch() -> None:
     loaded = "import sys; import fathom.draw, fathom.law, fathom.store"
     code = f"{loaded}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_hyperparameters_share_one_axis_of_loss_and_keep_their_ticks(
+    curves: pd.DataFrame, best: pd.DataFrame
+) -> None:
+    swept = [
+        draw.Swept("Rate", "rate", "log2_lr", curves, best),
+        draw.Swept("Schedule", "schedule", "log2_lr", curves, best, {-3: "constant", -1: "cosine"}),
+    ]
+    one, other = draw.hyperparameters(swept, top=0.9, loss="all steps").axes[:2]
+    assert one.get_ylim() == other.get_ylim() and one.get_ylim()[1] == 0.9
+    labels = [tick.get_text() for axes in (one, other) for tick in axes.get_xticklabels()]
+    assert labels[-2:] == ["constant", "cosine"] and "constant" not in labels[:-2]
+    assert len([line for line in other.lines if line.get_marker() == "x"]) == 2

@@ -10,7 +10,7 @@ from fathom.networks import tasks
 from fathom.networks.stack import rate, schedule, shrinkage, stack
 from fathom.networks.tasks import CONTEXT, HELD_OUT, task
 from fathom.spec import Refused, Run
-from fathom.training.train import Curves, train
+from fathom.training.train import Curves, numerics, train
 from torch import Tensor
 
 SIZE: dict[str, Any] = {"family": "lm", "phi": "gelu", "width": 32, "base_width": 16, "depth": 3}
@@ -179,6 +179,18 @@ def test_ends_keep_a_rate_of_their_own(make_runs: MakeRuns) -> None:
     assert rates == {"embed": 2**-5, "block:1": 2**-10, "block:2": 2**-10, "readout": 2**-6}
     assert {shrinkage(run, role) for role in ("embed", "readout")} == {2**-6}
     assert shrinkage(run, "block:1") == 2**-10
+
+
+def test_under_sgd_a_decay_takes_the_same_share_at_every_size(make_runs: MakeRuns) -> None:
+    sizes = {"width": [16, 64], "depth": [2, 8], "gamma_0": [0.5, 2.0]}
+    rules = ["mup", "depth_mup", "ode", "ntp"]
+    runs = make_runs(kind="sgd", log2_lr=-3, decay=0.5, rules=rules, **sizes)
+    assert {shrinkage(run, role) for run in runs for role in ("input", "block", "readout")} == {
+        2**-4
+    }
+    ends = models(make_runs, kind="sgd", log2_lr=-3, log2_lr_ends=-5, decay=0.5)[0]
+    assert [shrinkage(ends, role) for role in ("embed", "block:1")] == [2**-6, 2**-4]
+    assert numerics(runs[0]).endswith(" decay 2") and "decay" not in numerics(make_runs()[0])
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ dashed. Bands and bars come from `law`. Sizes are final: inches on paper, points
 """
 
 from fathom.draw.graphs import network
+from fathom.draw.hyperparameters import Swept, hyperparameters
 from fathom.draw.kinks import kinks
 from fathom.draw.laws import (
     RULES,

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from fathom.draw.panels import THICK, THIN, UNSURE, size_handles
-from fathom.draw.style import PAGE, PHI, depth_colour, power_of_two, powers_of_two, styled
+from fathom.draw.style import KINDS, PAGE, depth_colour, power_of_two, powers_of_two, styled
 
 PHASES = {
     "unstable at init": "#882255",
@@ -26,8 +26,8 @@ LEAST = 0.1  # between the names of two lines, as a share of the axis
 
 
 class Look(NamedTuple):
-    """How a line looks: its label, what its colour stands for (a phase, a nonlinearity or a
-    depth; anything else is grey), how strong the colour is, whether it is a paper's own
+    """How a line looks: its label, what its colour stands for (a phase, a nonlinearity, a norm or
+    a depth; anything else is grey), how strong the colour is, whether it is a paper's own
     (hollow and thin), and its line: "-", ":", or "" for points alone."""
 
     label: str
@@ -39,7 +39,7 @@ class Look(NamedTuple):
     @property
     def colour(self) -> tuple[float, float, float]:
         """The colour, mixed with white where its share is below one."""
-        plain = depth_colour(self.of) if isinstance(self.of, int) else (PHASES | PHI).get(self.of)
+        plain = depth_colour(self.of) if isinstance(self.of, int) else (PHASES | KINDS).get(self.of)
         red, green, blue = to_rgb(plain or "0.45")
         mixed = [1 - self.share * (1 - part) for part in (red, green, blue)]
         return mixed[0], mixed[1], mixed[2]

@@ -11,7 +11,7 @@ import pandas as pd
 
 from fathom.law.advice import NETWORKS, Cost, advice, regret, regrets
 from fathom.law.convergence import beside, bias, changes, departures
-from fathom.law.curves import above, distances, each, guides, sizes, tuned
+from fathom.law.curves import above, distances, each, fifths, guides, sizes, tuned
 from fathom.law.formula import (
     PREDICTIONS,
     carried,

@@ -14,6 +14,8 @@ from fathom.law.interval import interval
 from fathom.law.measures import MEASURES, UNUSABLE
 from fathom.law.optima import as_tuple
 
+FIFTHS = ("loss_early", "loss_second", "loss_third", "loss_fourth", "loss_late")
+
 
 def each(measure: str, table: pd.DataFrame, by: Sequence[str], **options: object) -> pd.DataFrame:
     """A measure (a key of MEASURES, with its options) on every cell: columns by, value, low,
@@ -36,6 +38,19 @@ def sizes(table: pd.DataFrame, by: Sequence[str], of: str) -> pd.DataFrame:
         named = dict(zip(by, as_tuple(cell), strict=True))
         rows.append({**named, "value": found.value, "low": found.low, "high": found.high})
     return pd.DataFrame(rows)
+
+
+def fifths(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Training curves: the log loss of each fifth of the steps, averaged over seeds: columns by,
+    fifth (1 to 5), value, low, high; infinite where a seed diverged."""
+    parts = []
+    for cell, group in runs.groupby([*by], sort=True):
+        named = dict(zip(by, as_tuple(cell), strict=True))
+        for number, name in enumerate(FIFTHS, start=1):
+            found = interval(np.log(group[name].to_numpy(float)))
+            place = {"fifth": number, "value": found.value, "low": found.low, "high": found.high}
+            parts.append({**named, **place})
+    return pd.DataFrame(parts)
 
 
 def above(best: pd.DataFrame, by: Sequence[str], along: str = "depth") -> pd.DataFrame:

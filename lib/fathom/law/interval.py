@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 Array = NDArray[np.float64]
+UNUSABLE = ("edge", "lost", "failed")  # flags of optima that no claim uses
 UPPER = 0.975  # quantile: with the lower one as far down, 95 % lie between
 
 
@@ -83,3 +84,10 @@ def where(table: pd.DataFrame, given: Mapping[str, Any]) -> pd.DataFrame:
     if table.empty:
         raise LookupError(f"no row has {dict(given)}")
     return table
+
+
+def minus(first: pd.Series, second: pd.Series) -> pd.Series:
+    """One series minus another where both have a row: seeds that only one side was trained with
+    do not count."""
+    both = first.align(second, join="inner")
+    return both[0] - both[1]

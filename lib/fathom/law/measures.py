@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fathom.law.choices import choice_regret, moved
 from fathom.law.convergence import approach, bias, convergence, share_below
 from fathom.law.formula import finite_depth, mean_square_slope
-from fathom.law.interval import Interval, interval, where
-
-UNUSABLE = ("edge", "lost", "failed")
+from fathom.law.interval import UNUSABLE, Interval, interval, minus, where
 
 
 def slope(
@@ -47,14 +46,17 @@ def mean_regret(table: pd.DataFrame, *, given: Mapping[str, Any]) -> Interval:
 
 def slope_gap(
     table: pd.DataFrame,
+    against: pd.DataFrame | None = None,
     *,
     along: str,
     first: Mapping[str, Any],
     second: Mapping[str, Any],
     given: Mapping[str, Any],
 ) -> Interval:
-    """`slope` on one kind of network minus that on another, paired by seed."""
-    return _gap(where(table, given), first, second, lambda one: _slope(one, along))
+    """`slope` on one kind of network minus that on another, paired by seed; `against` is the table
+    that holds the other, where it is not the same."""
+    sides = _sides(table, against, first, second, given)
+    return _gap(*sides, lambda one: _slope(one, along))
 
 
 def regret_gap(
@@ -65,12 +67,14 @@ def regret_gap(
     does not reach a rate."""
     rows = where(table, given)
     cost = rows[of].abs() if of == "missed" else rows[of]
-    sides = ({"prediction": first}, {"prediction": second})
-    return _gap(rows.assign(cost=cost), *sides, lambda one: float(np.median(one["cost"])))
+    rows = rows.assign(cost=cost)
+    sides = where(rows, {"prediction": first}), where(rows, {"prediction": second})
+    return _gap(*sides, lambda one: float(np.median(one["cost"])))
 
 
 def worst_gap(
     table: pd.DataFrame,
+    against: pd.DataFrame | None = None,
     *,
     first: Mapping[str, Any],
     second: Mapping[str, Any],
@@ -78,11 +82,11 @@ def worst_gap(
 ) -> Interval:
     """Best log loss of one kind of run minus that of another, at the depth where it is
     largest: below zero means that the first is better at every depth. The depth is the one whose
-    interval reaches highest. NaN where a depth lacks a usable optimum on either side."""
-    rows, cell = where(table, given), ["depth", "seed"]
-    rows = _usable(rows)
-    sides = [where(rows, side).set_index(cell)["log_loss"] for side in (first, second)]
-    gap = _minus(*sides).groupby("depth")
+    interval reaches highest. NaN where a depth lacks a usable optimum on either side; `against`
+    as in `slope_gap`."""
+    rows = _sides(table, against, first, second, given)
+    sides = [_usable(side).set_index(["depth", "seed"])["log_loss"] for side in rows]
+    gap = minus(*sides).groupby("depth")
     found = [interval(one.to_numpy(float)) for _, one in gap]
     unknown = [one for one in found if math.isnan(one.value)]
     return unknown[0] if unknown else max(found, key=lambda one: one.high)
@@ -120,7 +124,7 @@ def growth_gap(
     seed."""
     rows = where(table, given)
     sides = [_exponents(where(rows, side), of, along) for side in (first, second)]
-    return interval(_minus(*sides).tolist())
+    return interval(minus(*sides).tolist())
 
 
 def added_growth(
@@ -137,7 +141,7 @@ def added_growth(
     sqrt(depth / base) and nothing else differs, at every depth; infinite where it adds nothing."""
     rows, cell = where(table, given), ["seed", "depth"]
     sides = [where(rows, side).set_index(cell)[of] for side in (first, second)]
-    more = _minus(*sides).rename("more").reset_index()
+    more = minus(*sides).rename("more").reset_index()
     faster = np.sqrt(more["depth"].to_numpy(float) / base) - 1
     more["more"] = np.maximum(more["more"].to_numpy(float) / faster, 0)
     with np.errstate(divide="ignore"):
@@ -185,7 +189,7 @@ def level_gap(
     """A measured column of one kind of run minus that of another, paired by seed."""
     rows = where(table, given)
     sides = [where(rows, side).groupby("seed")[of].mean() for side in (first, second)]
-    return interval(_minus(*sides).to_numpy(float))
+    return interval(minus(*sides).to_numpy(float))
 
 
 def spread(table: pd.DataFrame, *, of: str, given: Mapping[str, Any]) -> Interval:
@@ -221,7 +225,7 @@ def ridge_gap(
     given: Mapping[str, Any],
 ) -> Interval:
     """The slope of one ridge minus that of another, paired by seed."""
-    return _gap(where(table, given), first, second, _ridge)
+    return _gap(*_sides(table, None, first, second, given), _ridge)
 
 
 def _ridge(rows: pd.DataFrame) -> float:
@@ -246,30 +250,32 @@ def tuned_gap(
     best = [
         where(rows, side).groupby([along, "seed"])["log_loss"].min() for side in (first, second)
     ]
-    found = [interval(one.to_numpy(float)) for _, one in _minus(*best).groupby(along)]
+    found = [interval(one.to_numpy(float)) for _, one in minus(*best).groupby(along)]
     unknown = [one for one in found if math.isnan(one.value)]
     return unknown[0] if unknown else max(found, key=lambda one: one.high)
 
 
-def _gap(
-    rows: pd.DataFrame,
+def _sides(
+    table: pd.DataFrame,
+    against: pd.DataFrame | None,
     first: Mapping[str, Any],
     second: Mapping[str, Any],
-    statistic: Callable[[pd.DataFrame], float],
+    given: Mapping[str, Any],
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of one kind of run in a table, and those of another in `against`, or in the same."""
+    other = table if against is None else against
+    return where(where(table, given), first), where(where(other, given), second)
+
+
+def _gap(
+    first: pd.DataFrame, second: pd.DataFrame, statistic: Callable[[pd.DataFrame], float]
 ) -> Interval:
     """A number that each seed's rows give, of one kind of run minus that of another."""
     sides = [
-        pd.Series({seed: statistic(one) for seed, one in where(rows, side).groupby("seed")})
-        for side in (first, second)
+        pd.Series({seed: statistic(one) for seed, one in rows.groupby("seed")})
+        for rows in (first, second)
     ]
-    return interval(_minus(*sides).to_numpy(float))
-
-
-def _minus(first: pd.Series, second: pd.Series) -> pd.Series:
-    """One series minus another where both have a row: seeds that only one side was trained with
-    do not count."""
-    both = first.align(second, join="inner")
-    return both[0] - both[1]
+    return interval(minus(*sides).to_numpy(float))
 
 
 def _usable(rows: pd.DataFrame) -> pd.DataFrame:
@@ -288,6 +294,8 @@ MEASURES: dict[str, Callable[..., Interval]] = {
     "growth_gap": growth_gap,
     "added_growth": added_growth,
     "trend": trend,
+    "moved": moved,
+    "choice_regret": choice_regret,
     "level": level,
     "ratio": ratio,
     "level_gap": level_gap,

@@ -41,9 +41,15 @@ def optima(
 
 def sized(runs: pd.DataFrame) -> pd.DataFrame:
     """The table with what can be counted from its columns: layers, the matrices of all
-    blocks, and log2_gain."""
-    layers, log2_gain = runs["depth"] * runs["block_depth"], np.log2(runs["gain"])
-    return runs.assign(layers=layers, log2_gain=log2_gain.round(4))
+    blocks; log2_gain, log2_gamma_0, log2_decay (-inf without decay), log2_batch; log2_memory,
+    of the steps 1 / (1 - momentum) that a momentum adds up. Those whose column a table lacks
+    are left out."""
+    there = [name for name in ("gain", "gamma_0", "decay", "batch") if name in runs]
+    with np.errstate(divide="ignore"):
+        more = {f"log2_{name}": np.log2(runs[name].astype(float)).round(4) for name in there}
+    if "momentum" in runs:
+        more["log2_memory"] = -np.log2(1 - runs["momentum"]).round(4)
+    return runs.assign(layers=runs["depth"] * runs["block_depth"], **more)
 
 
 def tilted(table: pd.DataFrame, columns: Sequence[str], exponent: float) -> pd.DataFrame:

@@ -8,7 +8,7 @@ Away from it, with m_N = width / base width and m_L = depth / base depth, a laye
 
 and steps at rate * sgd or rate * adam, where mult, init, ... are powers of m_N and m_L
 and n_0 is the fan-in at base width. AdamW takes the share rate * adam * weight decay * decay
-off a weight in every step.
+off a weight in every step, SGD the plain rate * weight decay.
 """
 
 import math

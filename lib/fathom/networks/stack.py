@@ -135,11 +135,15 @@ def trained(net: Net, model: Model) -> list[int]:
 def rate(run: Run, role: str) -> float:
     """The learning rate of one role of weight in a run; gamma_0 multiplies it, squared under SGD
     (Depthwise transfer, Table 1; under Adam derived)."""
-    rules, log2_lr = rule(run, role), run.optim.log2_lr
-    if run.optim.log2_lr_ends is not None and role in ENDS:
-        log2_lr = run.optim.log2_lr_ends
-    sgd, gamma = run.optim.kind == "sgd", run.net.gamma_0
-    return 2.0**log2_lr * (rules.sgd if sgd else rules.adam).at(run) * gamma ** (2 if sgd else 1)
+    rules, sgd, gamma = rule(run, role), run.optim.kind == "sgd", run.net.gamma_0
+    power = rules.sgd if sgd else rules.adam
+    return _at_base(run, role) * power.at(run) * gamma ** (2 if sgd else 1)
+
+
+def _at_base(run: Run, role: str) -> float:
+    """The learning rate of one role of weight at base size, gamma_0 not counted."""
+    ends = run.optim.log2_lr_ends
+    return 2.0 ** (ends if ends is not None and role in ENDS else run.optim.log2_lr)
 
 
 def schedule(optim: Optim, step: int) -> float:
@@ -154,7 +158,13 @@ def schedule(optim: Optim, step: int) -> float:
 
 
 def shrinkage(run: Run, role: str) -> float:
-    """The share of one role of weight that AdamW takes off it in a step at full rate."""
+    """The share of one role of weight that decay takes off it in a step at full rate.
+
+    Under AdamW rate x decay x the rule's power of width. Under SGD the rate at base size x decay,
+    the same at every size and gamma_0 (derived from Depthwise transfer, Table 1: the product of
+    rate and decay must not depend on size, and the rate alone does)."""
+    if run.optim.kind == "sgd":
+        return _at_base(run, role) * run.optim.decay
     return rate(run, role) * run.optim.decay * rule(run, role).decay.at(run)
 
 

@@ -15,6 +15,7 @@ from fathom.spec.words import (
     LATER,
     MEASURES,
     METRICS,
+    OVER,
     PREDICTIONS,
     SIDES,
     SMOOTH,
@@ -50,8 +51,9 @@ class Optim(Part):
 
     Where `log2_lr_ends` is given, stem and read-out keep that rate. The rate rises over
     `warmup` steps, then stays (constant) or falls to 0 at the last step (cosine). `decay`
-    is AdamW's: each step takes the share rate x decay off a weight. `momentum` is SGD's: a step
-    goes along the gradient plus that share of what the step before went along.
+    takes the share rate x decay off a weight in each step, before it and beside it, as AdamW does;
+    without momentum that is SGD with an L2 penalty. `momentum` is SGD's: a step goes along the
+    gradient plus that share of what the step before went along.
     """
 
     kind: Annotated[str, one_of(("sgd", "adam"))]
@@ -223,7 +225,8 @@ class Probe(Part):
 
 
 class Law(Part):
-    """A law entry: the table it reads and what it derives from it, cell by cell of `by`."""
+    """A law entry: the table it reads (of it the rows that have what `given` says) and what it
+    derives from it, cell by cell of `by`."""
 
     reads: Annotated[str, Field(description="a table, such as sweep/tp6_resmlp")]
     derive: Annotated[str, one_of(DERIVED)]
@@ -231,7 +234,10 @@ class Law(Part):
     metric: Annotated[str, one_of(METRICS)]
     anchor: dict[str, Any] = Field(default={}, description="columns and values")
     predictions: list[Annotated[str, one_of(PREDICTIONS)]] = Field(default=["constant"])
-    over: Annotated[str, one_of(("log2_lr", "log2_gain"))] = "log2_lr"
+    over: Annotated[str, one_of(("log2_lr", *OVER))] = "log2_lr"
+    given: dict[Annotated[str, AfterValidator(known_column)], Any] = Field(
+        default={}, description="columns and values of the runs that are read"
+    )
     chance: Annotated[
         float | None, Field(gt=0, description="the loss of a network that has learned nothing")
     ] = None

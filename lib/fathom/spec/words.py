@@ -73,7 +73,8 @@ LATER = (
     *("gamma_0", "momentum", "kernel", "padding", "stages", "patch", "placement", "parallel"),
     *("layer_scale", "affine", "bias", "dropout"),
 )
-SIZES = ("layers", "log2_gain")  # of a run, counted from its columns
+OVER = ("log2_gain", "log2_gamma_0", "log2_decay", "log2_batch", "log2_memory")
+SIZES = ("layers", *OVER)  # of a run, counted from its columns
 KINK = "kink(s), for example kink(-0.5)"
 ALPHA = "alpha(a, g), for example alpha(0.5, 0.25)"
 INIT = "init(b, c), for example init(0.25, 0.25)"
@@ -93,7 +94,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "derive": DERIVED,
     "metric": METRICS,
     "by": (*COLUMNS, *LATER, *SIZES),
-    "over": ("log2_lr", "log2_gain"),
+    "over": ("log2_lr", *OVER),
     "predictions": PREDICTIONS,
 }
 LARGEST = 10  # number in a word: powers of a depth that are larger leave the range of numbers

@@ -26,7 +26,7 @@ from fathom.training import autograd, compiled
 NUMERICS = {"mlp": 3, "resmlp": 3, "sgd": 1, "adam": 2, "digits": 1, "gaussian": 1}
 NUMERICS |= {"linearised": 1, "lm": 2, "text": 1, "unit": 1, "pair": 1}
 NUMERICS |= {"cnn": 1, "resconv": 1, "vit": 1}
-NUMERICS |= {"fashion28": 1, "fashion14": 1, "fashion7": 1}
+NUMERICS |= {"fashion28": 1, "fashion14": 1, "fashion7": 1, "decay": 2}
 
 IMAGES = ("cnn", "resconv", "vit")
 PIECE = 2e10  # operations between two moments at which training can be interrupted, about 0.2 s
@@ -36,7 +36,9 @@ CARD = 200  # how many times as many operations a card does in the same time, ro
 
 def numerics(run: Run) -> str:
     """The versions that a run's numbers depend on, such as "resmlp 3 adam 2 digits 1"."""
-    parts = (run.net.family, run.optim.kind, run.task.split("_")[0])
+    parts = [run.net.family, run.optim.kind, run.task.split("_")[0]]
+    if run.optim.decay and run.optim.kind == "sgd":
+        parts.append("decay")
     return " ".join(f"{part} {NUMERICS[part]}" for part in parts)
 
 
