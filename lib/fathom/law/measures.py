@@ -120,8 +120,7 @@ def growth_gap(
     given: Mapping[str, Any],
     along: str = "depth",
 ) -> Interval:
-    """The exponent of a measured column in one kind of run minus that in another, paired by
-    seed."""
+    """The exponent of a measured column in one kind of run minus another's, paired by seed."""
     rows = where(table, given)
     sides = [_exponents(where(rows, side), of, along) for side in (first, second)]
     return interval(minus(*sides).tolist())
