@@ -245,8 +245,8 @@ def test_the_largest_viable_rate_is_where_the_loss_has_risen_by_so_much(
 
 
 def test_a_common_rate_is_the_anchors_and_says_where_a_cell_cannot_follow() -> None:
-    hollow = [4, 3, 2, 1, 2, 3, 4]  # best at RATES[3]
-    runs = curves({4: hollow, 8: [*hollow[1:], 5], 16: [1, 0, 1, math.inf, *[math.inf] * 3]})
+    hollow = [4.0, 3, 2, 1, 2, 3, 4]  # best at RATES[3]
+    runs = curves({4: hollow, 8: [*hollow[1:], 5.0], 16: [1, 0, 1, math.inf, *[math.inf] * 3]})
     found = law.common(runs.assign(block_depth=1, gain=1.0), ["depth"], {"depth": 4})
     assert list(found["optimum"]) == pytest.approx([RATES[3]] * 3)
     assert list(found["log_loss"]) == pytest.approx([1, 2, math.inf])
