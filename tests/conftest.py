@@ -20,7 +20,7 @@ from fathom.training.train import Curves
 os.environ.pop(store.VARIABLE, None)  # tests look into build/ itself
 MakeRuns = Callable[..., list[Run]]
 # one net for each way of training: compiled kernels, and a stack under autograd
-BOTH: list[dict[str, Any]] = [{"phi": "relu", "center": True}, {"phi": "tanh"}]
+BOTH: list[dict[str, Any]] = [{"phi": "relu", "center": True}, {"phi": "tanh", "decay": 0.1}]
 
 
 def same(first: Curves, second: Curves) -> bool:

@@ -4,6 +4,7 @@ from mutations_law import LAW, Mutation
 
 KERNELS = "training/kernels"
 LOOPS, LM_LOOPS = f"{KERNELS}/residual.py", f"{KERNELS}/transformer.py"
+SMOOTH = f"{KERNELS}/smooth.py"
 PARTS, STACK, PLAN = f"{KERNELS}/operations.py", "networks/stack.py", "sweeps/plan.py"
 AUTOGRAD, TRAIN = "training/autograd.py", "training/train.py"
 TABLES = "networks/parametrization.py"
@@ -46,7 +47,9 @@ MUTATIONS = [
     Mutation("the stream", LOOPS, "net.keep * stream[i, j]", "ZERO", "kernels"),
     Mutation("its gradient, pre", LOOPS, "at.spare, net.keep", "at.spare, ZERO", "kernels"),
     Mutation("its gradient, post", LOOPS, "True, net.keep", "True, ZERO", "kernels"),
-    Mutation("the slope in a gradient", LOOPS, "+ slope * g[i, j]", "+ g[i, j]", "kernels"),
+    Mutation("the slope in a gradient", LOOPS, "+ slope[i, j] * g[i, j]", "+ g[i, j]", "kernels"),
+    Mutation("the slope of tanh", SMOOTH, "ONE - t * t", "ONE", "smooth"),
+    Mutation("a part of that of GELU", SMOOTH, "+ z * DENSITY * bell", "", "smooth"),
     Mutation("frozen ends", LOOPS, "    if net.ends:\n        product", FREE, "kernels"),
     Mutation("Adam's correction", PARTS, " / (1 - BETA_1 ** (step + 1))", "", "kernels"),
     Mutation("its square's", PARTS, "math.sqrt(1 - BETA_2 ** (step + 1))", "1.0", "kernels"),
@@ -81,7 +84,7 @@ MUTATIONS = [
     ),
     Mutation("the share of a rate", LM_LOOPS, "rate = share * net", "rate = net", "lm_kernels"),
     Mutation("the share of a decay", LM_LOOPS, "ONE - share * net", "ONE - net", "lm_kernels"),
-    Mutation("what is not a number", LM_LOOPS, " + ZERO * y[j]", "", "lm_kernels"),
+    Mutation("what is not a number", SMOOTH, " + ZERO * y", "", "smooth"),
     Mutation(
         "a factor of its scores", LM_LOOPS, "product(SHARP, k", "product(ONE, k", "lm_kernels"
     ),

@@ -14,7 +14,7 @@ from fathom.phi import PHI, left_slope
 from fathom.spec import FAMILIES, Run
 from fathom.training import compiled
 from fathom.training.kernels.operations import COMPILED_FROM
-from fathom.training.kernels.residual_buffers import Network
+from fathom.training.kernels.residual_buffers import STRAIGHT, TANH, Network
 from fathom.training.train import Curves, summary, train
 
 # Every factor differs from 1 and from every other, so that none can stand in for another.
@@ -35,7 +35,7 @@ NETS: list[dict[str, Any]] = [{"family": "mlp"}] + [
     for size in (1, 2)
     for center, norm in ((True, False), (False, False), (True, True))
 ]
-STRAIGHT = ("linear", "relu", "abs", "kink(-0.4)")
+NAMES = ("linear", "relu", "abs", "kink(-0.4)", "tanh", "gelu")
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +83,7 @@ def test_a_dozen_steps_in_compiled_loops_are_those_of_autograd(
     task: str,
 ) -> None:
     rate = {"adam": -6.0, "sgd": -4.0 if task == "digits" else -7.0}[kind]
-    for phi in STRAIGHT:
+    for phi in NAMES:
         changes = {**net, "phi": phi, "train_ends": ends, "kind": kind, "task": task, "steps": 12}
         runs = odd(make_runs, **changes, log2_lr=rate, seed=[1, 2, 3])
         # a unit within rounding of a kink may fall on either side of it; not so for every seed
@@ -96,7 +96,7 @@ def test_a_gradient_is_that_of_autograd_to_within_rounding(
     make_runs: MakeRuns, monkeypatch: pytest.MonkeyPatch, net: dict[str, Any], task: str
 ) -> None:
     # one step at a rate beside which the weights it starts from are nothing
-    for phi in STRAIGHT:
+    for phi in NAMES:
         changes = {**net, "phi": phi, "task": task, "steps": 1, "log2_lr": 14, "seed": [1, 2, 3]}
         runs = odd(make_runs, **changes)
         assert any(apart(train([run]), by_autograd(run, monkeypatch)) < 2e-6 for run in runs)
@@ -111,6 +111,7 @@ def layers(field: str) -> list[tuple[str, Any]]:
 
 
 SPOILED: list[tuple[str, Any]] = [
+    ("curve", lambda old: TANH),
     ("left", lambda old: old + np.float32(0.1)),
     ("keep", lambda old: old - np.float32(0.1)),
     ("branch", lambda old: old * np.float32(1.1)),
@@ -141,11 +142,11 @@ def test_with_anything_else_in_its_plan_a_training_is_another(
 @pytest.mark.parametrize("family", ["mlp", "resmlp"])
 @pytest.mark.parametrize("kind", ["sgd", "adam"])
 @pytest.mark.parametrize("ends", [True, False])
-@pytest.mark.parametrize("phi", ["relu", "tanh"])
+@pytest.mark.parametrize("decay", [0.0, 0.1])
 def test_ends_move_only_where_they_are_trained(
-    make_runs: MakeRuns, phi: str, family: str, kind: str, ends: bool
+    make_runs: MakeRuns, decay: float, family: str, kind: str, ends: bool
 ) -> None:
-    runs = make_runs(family=family, phi=phi, depth=3, kind=kind, train_ends=ends)
+    runs = make_runs(family=family, decay=decay, depth=3, kind=kind, train_ends=ends)
     before, after = stack(runs).weights, train(runs).nets.weights
     moved = [not torch.equal(a, b) for a, b in zip(before, after, strict=True)]
     assert moved == [ends, *[True] * (len(moved) - 2), ends]
@@ -168,21 +169,22 @@ def test_numbers_too_small_for_full_precision_are_0_in_training_and_only_there(
     make_runs: MakeRuns,
 ) -> None:
     watch = Watch()
-    for run in odd(make_runs, phi=["relu", "tanh"]):
+    for run in odd(make_runs, decay=[0.0, 0.1]):
         watch.save({})
         train([run], checkpoint=watch)
     assert [one > 0 for one in watch.seen] == [True, False, True, False]
 
 
-def test_of_residual_mlps_the_loops_cover_what_is_straight_on_both_sides_of_0(
+def test_the_loops_cover_every_nonlinearity_and_know_which_are_straight(
     make_runs: MakeRuns,
 ) -> None:
     for name, known in PHI.items():
         at_one, at_two = known.f(np.array([-1.0, 1.0])), known.f(np.array([-2.0, 2.0]))
         straight = np.array_equal(at_two, 2 * at_one) and at_one[1] == 1
-        assert compiled.covers(make_runs(phi=name)[0]) == straight
-        if straight:
-            assert left_slope(name) == -at_one[0]
+        run = make_runs(phi=name)[0]
+        assert compiled.covers(run)
+        assert (compiled._network(stack([run]), 0).curve == STRAIGHT) == straight
+        assert left_slope(name) == (-at_one[0] if straight else None)
 
 
 BY_AUTOGRAD = {"linearised", "cnn", "resconv", "vit"}

@@ -12,7 +12,7 @@ from fathom.networks.tasks import task
 from fathom.spec import Run
 from fathom.training import compiled
 from fathom.training.kernels import transformer
-from fathom.training.kernels.transformer_buffers import LmBuffers, LmWeights
+from fathom.training.kernels.transformer_buffers import LmWeights
 from fathom.training.train import summary, train
 from test_kernels import CROOKED, apart, by_autograd, distance
 
@@ -66,33 +66,6 @@ def test_other_nonlinearities_and_frozen_ends_are_left_to_autograd(
     make_runs: MakeRuns, change: dict[str, Any]
 ) -> None:
     assert compiled.covers(odd(make_runs)[0]) and not compiled.covers(odd(make_runs, **change)[0])
-
-
-@pytest.fixture
-def buffers(make_runs: MakeRuns) -> LmBuffers:
-    return compiled.LmSession(stack(odd(make_runs)), 0).buffers
-
-
-def test_the_exponential_is_that_of_numpy_down_to_where_it_vanishes(
-    buffers: LmBuffers,
-) -> None:
-    at, y = buffers, np.linspace(-87, 0, 128, dtype=np.float32)
-    expected = np.exp(y.astype(np.float64))
-    transformer.exponential(y, at.powers, at.doubled)
-    np.testing.assert_allclose(y, expected, rtol=5e-7)
-    y = np.array([-88, -1e30, np.nan, 0, -np.inf], np.float32)
-    transformer.exponential(y, at.powers, at.doubled)
-    assert y[0] < 2e-38 and y[1] < 2e-38 and np.isnan(y[2]) and y[3] == 1 and np.isnan(y[4])
-
-
-def test_gelu_and_its_slope_are_those_of_torch(buffers: LmBuffers) -> None:
-    at, z = buffers, torch.linspace(-12, 12, 128 * 100).reshape(100, 128).requires_grad_()
-    expected = torch.nn.functional.gelu(z.double())
-    slopes = torch.autograd.grad(expected.sum(), z)[0]
-    hidden, slope = z.detach().numpy().copy(), np.empty((100, 128), np.float32)
-    transformer.gelu(at, hidden, slope)
-    np.testing.assert_allclose(hidden, expected.detach().numpy(), atol=1e-6)
-    np.testing.assert_allclose(slope, slopes.numpy(), atol=1e-6)
 
 
 def test_a_token_changes_no_output_before_it_and_each_one_from_it_on(make_runs: MakeRuns) -> None:

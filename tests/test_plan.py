@@ -31,7 +31,7 @@ def room_for(count: int, runs: list[Run], workers: int = 1, measure: str = "trai
 @pytest.fixture
 def mixed(make_runs: MakeRuns) -> list[Run]:
     """Runs of many shapes, for both ways of training, one after another."""
-    ways = [{"phi": "relu"}, {"phi": "tanh"}, {"norm": "layer"}, {"family": "mlp", "phi": "tanh"}]
+    ways = [{"phi": "relu"}, {"decay": 0.1}, {"norm": "layer"}, {"family": "mlp", "decay": 0.1}]
     size = {"depth": [1, 2], "rules": ["mup", "sp"], "base_width": [8, 16], "seed": [1, 2, 3]}
     return [run for way in ways for run in make_runs(**way, **size, kind="adam")]
 
@@ -48,9 +48,9 @@ def test_runs_that_scale_otherwise_are_in_other_stacks(
     make_runs: MakeRuns, change: dict[str, Any]
 ) -> None:
     # under autograd a stack has one number for each of Adam's epsilons
-    runs = [*make_runs(phi="tanh", kind="adam"), *make_runs(phi="tanh", kind="adam", **change)]
+    runs = [*make_runs(decay=0.1, kind="adam"), *make_runs(decay=0.1, kind="adam", **change)]
     assert [len(one) for one in stacked(runs, machine=PLENTY)] == [1, 1]
-    same = make_runs(phi="tanh", kind="adam", log2_lr=[-6, -4], gain=[1.0, 2.0], seed=[1, 2])
+    same = make_runs(decay=0.1, kind="adam", log2_lr=[-6, -4], gain=[1.0, 2.0], seed=[1, 2])
     assert [len(one) for one in stacked(same, machine=PLENTY)] == [8]
 
 
@@ -86,7 +86,7 @@ def test_a_stack_is_counted_in_networks_however_often_each_is_looked_at(
         networks = [{truncated(run).key for run in one} for one in stacks]
         assert [len(one) for one in networks] == [4] * 7 + [1]
         assert len(set().union(*networks)) == 29
-    gib = PROCESS + 2.5 * memory(runs[:3], "diversity") / 2**30
+    gib = PROCESS + 1.01 * memory(runs[:4], "diversity") / 2**30  # seeds 1 and 2
     few = stacked(runs, "diversity", Machine(workers=1, memory_gib=gib, device="cpu"))
     assert "stacks of 2 instead of 4" in capsys.readouterr().err
     assert max(len({truncated(run).key for run in one}) for one in few) == 2
@@ -107,7 +107,8 @@ def test_under_autograd_sizes_that_are_no_multiple_of_16_go_one_by_one(
         runs = make_runs(**{"width": width, "batch": batch, "seed": [1, 2], **changes})
         return [len(one) for one in stacked(runs, measure, PLENTY)]
 
-    for changes in ({"phi": "tanh"}, {"phi": "gelu", "norm": "layer"}):
+    ways: list[dict[str, Any]] = [{"decay": 0.1}, {"decay": 0.1, "norm": "layer"}]
+    for changes in ways:
         assert sizes(**changes) == [1, 1]
         assert sizes(**changes, width=32, batch=32) == [2]
     assert sizes() == [2]
@@ -115,11 +116,11 @@ def test_under_autograd_sizes_that_are_no_multiple_of_16_go_one_by_one(
     assert sizes("one_step", width=32, batch=32) == [2]
 
 
-@pytest.mark.parametrize("phi", ["relu", "tanh"])
+@pytest.mark.parametrize("decay", [0.0, 0.1])
 def test_a_run_dearer_than_the_time_between_checkpoints_is_alone(
-    make_runs: MakeRuns, phi: str
+    make_runs: MakeRuns, decay: float
 ) -> None:
-    size: dict[str, Any] = {"phi": phi, "width": 64, "depth": 64, "batch": 64, "seed": [1, 2]}
+    size: dict[str, Any] = {"decay": decay, "width": 64, "depth": 64, "batch": 64, "seed": [1, 2]}
     step = cost(make_runs(**size, steps=1)[0])
     cheap = make_runs(**size, steps=int(SAVED / step / 100))
     dear = make_runs(**size, steps=int(SAVED / step) + 1)
@@ -127,7 +128,7 @@ def test_a_run_dearer_than_the_time_between_checkpoints_is_alone(
     assert [len(one) for one in stacked(dear, machine=PLENTY)] == [1, 1]
 
 
-@pytest.mark.parametrize("net", [{"phi": "relu"}, {"phi": "tanh"}])
+@pytest.mark.parametrize("net", [{"phi": "relu"}, {"decay": 0.1}])
 def test_little_memory_makes_smaller_stacks_and_the_same_bytes_and_says_so(
     make_runs: MakeRuns, capsys: pytest.CaptureFixture[str], net: dict[str, Any]
 ) -> None:
@@ -171,11 +172,11 @@ def test_a_run_that_does_not_fit_is_refused_before_anything_is_trained(
 
 
 @pytest.mark.parametrize("measure", ["train", "one_step"])
-@pytest.mark.parametrize("phi", ["relu", "tanh"])
-def test_memory_grows_with_what_is_held(make_runs: MakeRuns, phi: str, measure: str) -> None:
-    small = memory(make_runs(phi=phi), measure)
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_memory_grows_with_what_is_held(make_runs: MakeRuns, decay: float, measure: str) -> None:
+    small = memory(make_runs(decay=decay), measure)
     for change in ({"width": 32}, {"depth": 4}, {"batch": 512}, {"seed": [1, 2]}):
-        assert memory(make_runs(phi=phi, **change), measure) > small
+        assert memory(make_runs(decay=decay, **change), measure) > small
 
 
 GROWTH = """
@@ -200,7 +201,7 @@ TEXT: dict[str, Any] = {"family": "lm", "width": 256, "depth": 4, "phi": "gelu"}
 STACKS: dict[str, tuple[dict[str, Any], str, int, str]] = {
     "one compiled": ({**DEEP, "phi": "relu"}, "digits", 1, "train"),
     "compiled": ({**DEEP, "phi": "relu"}, "digits", 4, "train"),
-    "autograd": ({**DEEP, "phi": "tanh"}, "digits", 2, "train"),
+    "autograd": ({**DEEP, "phi": "relu"}, "digits", 2, "train"),
     "one transformer": (TEXT, "text", 1, "train"),
     "sizes of transformers": ({**TEXT, "width": 64}, "text", 2, "sizes"),
     "coordinates of a transformer": ({**TEXT, "width": 64}, "text", 1, "coordinates"),
@@ -211,9 +212,10 @@ STACKS: dict[str, tuple[dict[str, Any], str, int, str]] = {
 def measured() -> dict[str, float]:
     """The memory estimated for a stack over what its process grows by at its peak."""
     pairs = []
-    for net, task, count, measure in STACKS.values():
+    for name, (net, task, count, measure) in STACKS.items():
         entry: dict[str, Any] = {"rules": "mup", "base": {"width": 16, "depth": 2}}
         entry["optim"] = {"kind": "adam", "log2_lr": -10, "batch": 16, "steps": 2}
+        entry["optim"] |= {"decay": 0.1} if name == "autograd" else {}
         entry |= {"task": task, "seed": list(range(count))}
         sizes = ({"width": 16, "depth": 2}, {})
         pairs.append([*({**entry, "net": {**net, **size}} for size in sizes), measure])
@@ -234,7 +236,7 @@ def test_an_estimate_has_a_row_per_size_and_sums_its_runs(
 ) -> None:
     monkeypatch.setattr("fathom.sweeps.plan._seconds", lambda runs, measure, machine: 1 + len(runs))
     runs = make_runs(depth=[1, 2], rules=["mup", "sp"], log2_lr=[-6, -5, -4], seed=[1, 2])
-    runs += make_runs(depth=2, phi="tanh", seed=[1, 2, 3])
+    runs += make_runs(depth=2, decay=0.1, seed=[1, 2, 3])
     found = estimate(runs, machine=PLENTY)
     assert found["depth"].tolist() == [1, 2]
     assert found["runs"].tolist() == [12, 15]

@@ -9,6 +9,7 @@ import torch
 from conftest import BOTH, MakeRuns, same
 from fathom.networks.stack import stack
 from fathom.spec import TASKS
+from fathom.sweeps.sweep import version
 from fathom.training import compiled
 from fathom.training.kernels.blas import kernels
 from fathom.training.train import NUMERICS, Curves, learned, numerics, summary, train
@@ -35,10 +36,10 @@ GOLDEN: dict[str, tuple[list[float], str]] = {
     "resmlp adam": ([2.130134, 2.279468, 2.502642, 2.501798, 2.124956], "6ac7aff6189d"),
     "resmlp pre sgd": ([2.294791, 2.329651, 2.451322, 2.46416, 1.176424], "7e1689a34a7d"),
     "resmlp pre adam": ([2.193937, 2.265979, 2.429918, 2.436155, 1.339254], "f43a1ec258b3"),
-    "mlp tanh sgd": ([2.246356, 2.267091, 2.307232, 2.326184, 0.5936054], "d993df51c320"),
-    "mlp tanh adam": ([2.15287, 2.211826, 2.308597, 2.323993, 0.5219881], "86a2f2dc7116"),
-    "resmlp tanh sgd": ([2.180799, 2.344037, 2.506282, 2.5148, 1.511859], "834e83859f9c"),
-    "resmlp tanh adam": ([2.121142, 2.281888, 2.502297, 2.50442, 2.011667], "579cd59a6a68"),
+    "mlp tanh sgd": ([2.246356, 2.267091, 2.307232, 2.326184, 0.5936054], "8874d789c2e4"),
+    "mlp tanh adam": ([2.15287, 2.211826, 2.308597, 2.323993, 0.5219881], "c916e192acd8"),
+    "resmlp tanh sgd": ([2.180799, 2.344037, 2.506282, 2.5148, 1.511859], "84e197ed7c66"),
+    "resmlp tanh adam": ([2.121142, 2.281888, 2.502297, 2.50442, 2.011667], "50b995163bcf"),
     "resmlp layer sgd": ([2.387712, 2.51299, 2.701195, 2.774972, 2.099573], "a98cea750b10"),
     "resmlp layer adam": ([2.391042, 2.488959, 2.698322, 2.7755, 4.208672], "f8525f4585c9"),
     "linearised sgd": ([2.148699, 2.297575, 2.528779, 2.511825, 1.529613], "dbe8b6f0c027"),
@@ -52,12 +53,14 @@ COMPILED: list[dict[str, Any]] = [
     {"phi": "relu", "center": True, "gain": [0.5, 1.0]},
     {"phi": "kink(-0.5)", "norm": "layer", "center": True},
     {"phi": "relu", "order": "pre", "block_depth": 2, "train_ends": False, "gain": [0.5, 1.0]},
+    {"family": "mlp", "phi": "gelu"},
+    {"phi": "tanh", "order": "pre", "block_depth": 2, "norm": "layer", "gain": [0.5, 1.0]},
 ]
 AUTOGRAD: list[dict[str, Any]] = [
-    {"family": "mlp", "phi": "tanh"},
-    {"phi": "gelu", "norm": "layer", "center": True, "gain": [0.5, 1.0]},
-    {"phi": "tanh", "order": "pre", "train_ends": False, "gain": [0.5, 1.0]},
-    {"block_depth": 2, "phi": "tanh", "norm": "layer", "order": "pre", "gain": [0.5, 1.0]},
+    {"family": "mlp", "phi": "tanh", "decay": 0.1},
+    {"phi": "gelu", "norm": "layer", "center": True, "gain": [0.5, 1.0], "decay": 0.1},
+    {"phi": "tanh", "order": "pre", "train_ends": False, "gain": [0.5, 1.0], "decay": 0.1},
+    {"block_depth": 2, "phi": "tanh", "norm": "layer", "order": "pre", "decay": 0.1},
 ]
 
 
@@ -181,3 +184,10 @@ def test_losses_are_golden(make_runs: MakeRuns, name: str, kind: str) -> None:
 def test_numerics_name_what_a_runs_numbers_depend_on(make_runs: MakeRuns) -> None:
     said = " ".join(f"{part} {NUMERICS[part]}" for part in ("resmlp", "adam", "digits"))
     assert numerics(make_runs(kind="adam", task="digits_sum")[0]) == said
+    smooth = f"{said} smooth {NUMERICS['smooth']}"
+    for phi in ("tanh", "gelu"):
+        curved, other = (make_runs(kind="adam", phi=phi, decay=decay)[0] for decay in (0.0, 0.1))
+        assert numerics(curved) == version(curved, "train") == smooth
+        assert version(curved, "coordinates").startswith(f"{smooth} coordinates")
+        assert numerics(other) == said, "by autograd, as before there were kernels for it"
+        assert version(curved, "layer_sizes").startswith(f"{said} layer_sizes")

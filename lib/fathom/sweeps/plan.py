@@ -173,7 +173,7 @@ def _held(run: Run, count: int, looks: int, measure: str, machine: Machine) -> i
         floats = (count + 5) * weights + 3 * units * (batch + seen)
     else:
         floats = count * (6 * weights + 8 * units * max(batch, seen))
-    if measure in ("coordinates", "diversity", "linearisation", "sizes"):  # kept at every look
+    if measure in measurement.LEARNED:  # kept at every look
         seen = EXAMPLES * (CONTEXT if run.net.family == "lm" else 1)
         floats += count * (looks * weights + 8 * units * seen)
     return 24 * batch * run.optim.steps + 4 * floats

@@ -135,7 +135,8 @@ def version(run: Run, measure: str) -> str:
     """What a row's numbers depend on besides the run itself."""
     if measure == "train":
         return numerics(run)
-    return f"{numerics(run)} {measure} {measurement.NUMERICS[measure]}"
+    learned = measure in measurement.LEARNED
+    return f"{numerics(run, learned)} {measure} {measurement.NUMERICS[measure]}"
 
 
 def reusable(runs: Sequence[Run], measure: str, known: pd.DataFrame | None) -> list[Row]:

@@ -10,24 +10,30 @@ from fathom.networks.tasks import task
 from fathom.phi import Array, left_slope
 from fathom.spec import DEFAULTS, OWN, Run
 from fathom.training.kernels import blas, residual, transformer
-from fathom.training.kernels.residual_buffers import Network, Weights, buffers
+from fathom.training.kernels.residual_buffers import (
+    GELU,
+    STRAIGHT,
+    TANH,
+    Network,
+    Weights,
+    buffers,
+)
 from fathom.training.kernels.transformer_buffers import LmNetwork, LmWeights, lm_buffers
 
+CURVES = {"tanh": TANH, "gelu": GELU}
 LM_PARTS = (0, 1, 2, 5, 6, 7, -1)  # a layer of the model for each part of LmWeights
 
 
 def covers(run: Run) -> bool:
-    """Whether the loops can train a run: a residual MLP or a chain, phi straight on both sides
-    of 0, at a constant rate, without decay; or a language model as its file first says, with GELU,
-    all of which learns."""
+    """Whether the loops can train a run: a residual MLP or a chain at a constant rate, without
+    decay; or a language model as its file first says, with GELU, all of which learns."""
     if run.optim.momentum:
         return False
     if run.net.family == "lm":
         net = run.net
         plain = all(getattr(net, name) == DEFAULTS[name] for name in OWN["lm"] if name != "gain")
         return plain and net.phi == "gelu" and net.train_ends
-    straight = run.net.family in ("mlp", "resmlp") and left_slope(run.net.phi) is not None
-    return straight and run.optim.plain
+    return run.net.family in ("mlp", "resmlp") and run.optim.plain
 
 
 def session(nets: Stack, i: int) -> "Session | LmSession":
@@ -93,6 +99,7 @@ def _network(nets: Stack, i: int) -> Network:
         return np.array(values, np.float32)
 
     return Network(
+        curve=CURVES.get(run.net.phi, STRAIGHT),
         left=np.float32(left_slope(run.net.phi) or 0.0),
         pre=chain or run.net.order == "pre",
         keep=np.float32(0 if chain else 1),

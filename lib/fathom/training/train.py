@@ -18,7 +18,7 @@ from fathom.networks.families import build
 from fathom.networks.layers import Layer
 from fathom.networks.stack import Stack, stack
 from fathom.networks.tasks import CONTEXT, task
-from fathom.phi import Array
+from fathom.phi import Array, left_slope
 from fathom.spec import Refused, Run
 from fathom.training import autograd, compiled
 
@@ -27,6 +27,7 @@ NUMERICS = {"mlp": 3, "resmlp": 3, "sgd": 1, "adam": 2, "digits": 1, "gaussian":
 NUMERICS |= {"linearised": 1, "lm": 2, "text": 1, "unit": 1, "pair": 1}
 NUMERICS |= {"cnn": 1, "resconv": 1, "vit": 1}
 NUMERICS |= {"fashion28": 1, "fashion14": 1, "fashion7": 1, "decay": 2}
+NUMERICS |= {"smooth": 1}  # tanh and GELU in the compiled kernels of mlp and resmlp
 
 IMAGES = ("cnn", "resconv", "vit")
 PIECE = 2e10  # operations between two moments at which training can be interrupted, about 0.2 s
@@ -34,11 +35,14 @@ SAVED = 3e12  # operations between two checkpoints of a large run, about half a 
 CARD = 200  # how many times as many operations a card does in the same time, roughly
 
 
-def numerics(run: Run) -> str:
-    """The versions that a run's numbers depend on, such as "resmlp 3 adam 2 digits 1"."""
+def numerics(run: Run, learned: bool = True) -> str:
+    """The versions that a run's numbers depend on, such as "resmlp 3 adam 2 digits 1"; those of
+    the compiled kernels only where the run is `learned` in them, not by autograd."""
     parts = [run.net.family, run.optim.kind, run.task.split("_")[0]]
     if run.optim.decay and run.optim.kind == "sgd":
         parts.append("decay")
+    if learned and run.net.family in ("mlp", "resmlp") and compiled.covers(run):
+        parts += ["smooth"] if left_slope(run.net.phi) is None else []
     return " ".join(f"{part} {NUMERICS[part]}" for part in parts)
 
 

@@ -1,4 +1,4 @@
-"""The hot family in compiled kernels: residual MLPs and chains with a kink at 0 or none.
+"""The hot family in compiled kernels: residual MLPs and chains.
 
 One run at a time, so that its weights and moments stay in a core's cache. The backward pass
 is written out, and each layer learns as soon as its gradient is known. Autograd gives the
@@ -15,32 +15,37 @@ import numpy as np
 from numba import njit
 
 from fathom.training.kernels.operations import ONE, ZERO, normalise, product, unnormalise, update
-from fathom.training.kernels.residual_buffers import Buffers, Network, Weights
+from fathom.training.kernels.residual_buffers import GELU, TANH, Buffers, Network, Weights
+from fathom.training.kernels.smooth import gelu, tanh
 
 
 @njit(cache=True, error_model="numpy")
-def _bend(net: Network, z: np.ndarray, out: np.ndarray) -> None:
-    """out = phi(z)."""
+def _bend(net: Network, z: np.ndarray, out: np.ndarray, slope: np.ndarray) -> None:
+    """out = phi(z), and slope = phi'(z); three buffers, none of them another."""
     for i in range(z.shape[0]):
-        for j in range(z.shape[1]):
-            out[i, j] = z[i, j] * (ONE if z[i, j] > ZERO else net.left)
+        if net.curve == TANH:
+            for j in range(z.shape[1]):
+                out[i, j], slope[i, j] = tanh(z[i, j])
+        elif net.curve == GELU:
+            for j in range(z.shape[1]):
+                out[i, j], slope[i, j] = gelu(z[i, j])
+        else:
+            for j in range(z.shape[1]):
+                slope[i, j] = ONE if z[i, j] > ZERO else net.left
+                out[i, j] = z[i, j] * slope[i, j]
 
 
 @njit(cache=True, error_model="numpy")
-def _unbend(net: Network, z: np.ndarray, g: np.ndarray, keep: np.float32, out: np.ndarray) -> None:
-    """out = keep out + phi'(z) g."""
-    for i in range(z.shape[0]):
-        for j in range(z.shape[1]):
-            slope = ONE if z[i, j] > ZERO else net.left
-            out[i, j] = keep * out[i, j] + slope * g[i, j]
+def _unbend(slope: np.ndarray, g: np.ndarray, keep: np.float32, out: np.ndarray) -> None:
+    """out = keep out + slope g."""
+    for i in range(g.shape[0]):
+        for j in range(g.shape[1]):
+            out[i, j] = keep * out[i, j] + slope[i, j] * g[i, j]
 
 
 @njit(cache=True, error_model="numpy")
 def _join(net: Network, stream: np.ndarray, z: np.ndarray, at: Buffers, out: np.ndarray) -> None:
-    """out = keep stream + branch (z - mean), or of phi(z) in order post."""
-    if not net.pre:
-        _bend(net, z, out)
-        z = out
+    """out = keep stream + branch (z - mean)."""
     if net.center:
         product(ONE, z, False, at.even, False, ZERO, at.means)
     for i in range(z.shape[0]):
@@ -50,16 +55,15 @@ def _join(net: Network, stream: np.ndarray, z: np.ndarray, at: Buffers, out: np.
 
 
 @njit(cache=True, error_model="numpy")
-def _part(net: Network, z: np.ndarray, down: np.ndarray, at: Buffers, out: np.ndarray) -> None:
-    """The gradient on a branch's last pre-activation or matrix, from that on the stream."""
-    left = ONE if net.pre else net.left
+def _part(net: Network, slope: np.ndarray, down: np.ndarray, at: Buffers, out: np.ndarray) -> None:
+    """The gradient on what a branch's last matrix gives, from that on the stream."""
     if net.center:
         product(ONE, down, False, at.even, False, ZERO, at.means)
-    for i in range(z.shape[0]):
+    for i in range(down.shape[0]):
         mean = at.means[i, 0] if net.center else ZERO
-        for j in range(z.shape[1]):
-            slope = net.branch * (ONE if z[i, j] > ZERO else left)
-            out[i, j] = slope * (down[i, j] - mean)
+        for j in range(down.shape[1]):
+            bent = net.branch * (ONE if net.pre else slope[i, j])
+            out[i, j] = bent * (down[i, j] - mean)
 
 
 @njit(cache=True, error_model="numpy")
@@ -83,21 +87,19 @@ def _forward(net: Network, weights: Weights, at: Buffers) -> None:
             source = at.normed[block]
             normalise(at.stream[block], at.even, at.means, at.spare, source, at.scale[block])
         for i in range(first, last + 1):
-            mult, weight = net.mult[i + 1], weights.blocks[i]
+            mult, weight, slope = net.mult[i + 1], weights.blocks[i], at.slopes[i]
             if net.pre:
-                _bend(net, source if i == first else at.before[i], at.inputs[i])
-                out = at.before[i + 1] if i < last else at.spare
-                product(mult, at.inputs[i], False, weight, False, ZERO, out)
+                _bend(net, source if i == first else at.spare, at.inputs[i], slope)
+                product(mult, at.inputs[i], False, weight, False, ZERO, at.spare)
             else:
                 inputs = source if i == first else at.inputs[i]
-                product(mult, inputs, False, weight, False, ZERO, at.before[i])
-                if i < last:
-                    _bend(net, at.before[i], at.inputs[i + 1])
-        z = at.spare if net.pre else at.before[last]
+                product(mult, inputs, False, weight, False, ZERO, at.spare)
+                _bend(net, at.spare, at.inputs[i + 1] if i < last else at.inner, slope)
+        z = at.spare if net.pre else at.inner
         _join(net, at.stream[block], z, at, at.stream[block + 1])
     top = at.stream[-1]
     if net.pre:
-        _bend(net, at.stream[-1], at.inner)
+        _bend(net, at.stream[-1], at.inner, at.slopes[-1])
         top = at.inner
     product(net.mult[-1], top, False, weights.readout, False, ZERO, at.outputs)
 
@@ -116,16 +118,16 @@ def _backward(
     mult, g = net.mult[-1], at.gradients
     top = at.inner if net.pre else at.stream[-1]
     product(mult, top, True, at.outputs, False, ZERO, g.readout)
-    product(mult, at.outputs, False, weights.readout, True, ZERO, at.down)
+    product(mult, at.outputs, False, weights.readout, True, ZERO, at.spare if net.pre else at.down)
     if net.ends:
         m, v = first_moment.readout, second_moment.readout
         _learn(net, last_layer, step, weights.readout, g.readout, m, v)
     if net.pre:
-        _unbend(net, at.stream[-1], at.down, ZERO, at.down)
+        _unbend(at.slopes[-1], at.spare, ZERO, at.down)
     for block in range(at.stream.shape[0] - 2, -1, -1):
         first, last = block * size, block * size + size - 1
         source = at.normed[block] if net.norm else at.stream[block]
-        _part(net, at.before[last], at.down, at, at.inner)
+        _part(net, at.slopes[last], at.down, at, at.inner)
         for i in range(last, first - 1, -1):
             mult = net.mult[i + 1]
             inputs = at.inputs[i] if net.pre or i > first else source
@@ -135,15 +137,16 @@ def _backward(
             else:
                 product(mult, at.inner, False, blocks[i], True, ZERO, at.spare)
                 if i > first:
-                    _unbend(net, at.before[i if net.pre else i - 1], at.spare, ZERO, at.inner)
+                    _unbend(at.slopes[i if net.pre else i - 1], at.spare, ZERO, at.inner)
                 elif not net.norm:
-                    _unbend(net, source, at.spare, net.keep, at.down)
+                    _unbend(at.slopes[i], at.spare, net.keep, at.down)
                 else:
+                    into, free = at.spare, at.inner
                     if net.pre:
-                        _unbend(net, source, at.spare, ZERO, at.spare)
-                    unnormalise(
-                        source, at.scale[block], at.spare, at.even, at.means, at.inner, at.down
-                    )
+                        _unbend(at.slopes[i], into, ZERO, free)
+                        into, free = free, into
+                    scale = at.scale[block]
+                    unnormalise(source, scale, into, at.even, at.means, free, at.down)
             m, v = first_moment.blocks[i], second_moment.blocks[i]
             _learn(net, i + 1, step, blocks[i], g.blocks, m, v)
     if net.ends:

@@ -5,12 +5,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+STRAIGHT, TANH, GELU = range(3)
+
 
 class Network(NamedTuple):
-    """What distinguishes one network from another: phi's slope `left` of 0 (it is 1 right of
-    it), `pre` or post order, `keep` 1 or 0 (a stream, or a chain), mean subtraction, layer
-    norm, whether the ends learn, and one multiplier, rate and Adam epsilon per layer."""
+    """What distinguishes one network from another: whether phi is TANH, GELU or STRAIGHT on both
+    sides of 0, then with slope `left` of it and 1 right of it, `pre` or post order, `keep` 1 or 0
+    (a stream, or a chain), mean subtraction, layer norm, whether the ends learn, and one
+    multiplier, rate and Adam epsilon per layer."""
 
+    curve: int
     left: np.float32
     pre: bool
     keep: np.float32
@@ -39,16 +43,17 @@ class Weights(NamedTuple):
 
 class Buffers(NamedTuple):
     """Where one batch is computed: its examples, the stream after each block, the same
-    normalised and the factors of that, the input of each matrix and what phi is applied to,
-    the outputs, gradients on the stream and inside a branch, a spare, the gradients of the
-    weights, the means of the rows of one of these, and a column of 1/width that gives them."""
+    normalised and the factors of that, the input of each matrix, the slope of phi beside it (and
+    last the read-out's), the outputs, gradients on the stream and inside a branch, a spare, the
+    gradients of the weights, the means of the rows of one of these, and a column of 1/width that
+    gives them."""
 
     batch: np.ndarray
     stream: np.ndarray
     normed: np.ndarray
     scale: np.ndarray
     inputs: np.ndarray
-    before: np.ndarray
+    slopes: np.ndarray
     outputs: np.ndarray
     down: np.ndarray
     inner: np.ndarray
@@ -74,7 +79,7 @@ def buffers(weights: Weights, batch: int, block_depth: int, norm: bool) -> Buffe
         normed=empty(normed, batch, width),
         scale=empty(normed, batch),
         inputs=empty(matrices, batch, width),
-        before=empty(matrices, batch, width),
+        slopes=empty(matrices + 1, batch, width),
         outputs=empty(batch, outputs),
         down=empty(batch, width),
         inner=empty(batch, width),

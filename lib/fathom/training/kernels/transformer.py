@@ -13,6 +13,7 @@ from numba import njit
 
 from fathom.spec.net import HEAD
 from fathom.training.kernels.operations import ONE, ZERO, normalise, product, unnormalise, update
+from fathom.training.kernels.smooth import exponential, gelu
 from fathom.training.kernels.transformer_buffers import (
     LmBuffers,
     LmNetwork,
@@ -20,55 +21,8 @@ from fathom.training.kernels.transformer_buffers import (
 )
 
 EMBED, PLACES, QKV, MIX, UP, DOWN, READOUT = range(7)
-HALF, SHARP = np.float32(0.5), np.float32(1 / HEAD)
+SHARP = np.float32(1 / HEAD)
 NEVER = np.float32(-1e30)  # exp of it is nothing beside exp(0)
-LOWEST = np.float32(-87.0)  # exp of anything less is hardly a number in single precision
-LOG2_E = np.float32(math.log2(math.e))
-LN_2_FIRST = np.float32(0.693359375)  # ln 2 in two parts, the first so short that a whole number
-LN_2_REST = np.float32(math.log(2) - 0.693359375)  # times it is exact
-TERMS = tuple(np.float32(1 / math.factorial(n)) for n in range(8))
-DENSITY = np.float32(1 / math.sqrt(2 * math.pi))
-# the tail of a normal distribution, to 1e-7: Abramowitz and Stegun, Handbook of Mathematical
-# Functions, 7.1.26, with the half of it in the coefficients
-BEND = np.float32(0.3275911 / math.sqrt(2))
-TAIL = tuple(
-    np.float32(a / 2) for a in (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
-)
-
-
-@njit(cache=True, error_model="numpy")
-def exponential(y: np.ndarray, powers: np.ndarray, doubled: np.ndarray) -> None:
-    """y = exp(y) in place, for y of at most 0; what is not a number stays so. `powers` (whole
-    numbers) and `doubled` are the same bytes."""
-    for j in range(y.size):
-        z = y[j] if y[j] > LOWEST else LOWEST
-        whole = np.floor(z * LOG2_E + HALF)
-        powers[j] = (np.int32(whole) + np.int32(127)) << np.int32(23)  # the bits of 2**whole
-        r = z - whole * LN_2_FIRST - whole * LN_2_REST + ZERO * y[j]
-        series = TERMS[6] + r * TERMS[7]
-        series = TERMS[4] + r * (TERMS[5] + r * series)
-        series = TERMS[2] + r * (TERMS[3] + r * series)
-        y[j] = ONE + r * (ONE + r * series)
-    for j in range(y.size):
-        y[j] *= doubled[j]
-
-
-@njit(cache=True, error_model="numpy")
-def gelu(at: LmBuffers, hidden: np.ndarray, slope: np.ndarray) -> None:
-    """hidden = GELU(hidden) in place, and slope = its derivative there."""
-    size = hidden.shape[1]
-    for i in range(hidden.shape[0]):
-        for j in range(size):
-            at.row[j] = -HALF * hidden[i, j] * hidden[i, j]
-        exponential(at.row[:size], at.powers, at.doubled)
-        for j in range(size):
-            z = hidden[i, j]
-            t = ONE / (ONE + BEND * abs(z))
-            tail = TAIL[2] + t * (TAIL[3] + t * TAIL[4])
-            tail = t * (TAIL[0] + t * (TAIL[1] + t * tail)) * at.row[j]
-            below = tail if z < ZERO else ONE - tail
-            slope[i, j] = below + z * DENSITY * at.row[j]
-            hidden[i, j] = z * below
 
 
 @njit(cache=True, error_model="numpy")
@@ -99,9 +53,7 @@ def _attend(at: LmBuffers, layer: int) -> None:
         for key in range(context):
             for query in range(context):  # a token sees none that come after it
                 seen = odds[key, query] - top[query]
-                odds[key, query] = seen if query >= key else NEVER
-            exponential(odds[key], at.powers, at.doubled)
-            for query in range(context):
+                odds[key, query] = exponential(seen if query >= key else NEVER)
                 mass[query] += odds[key, query]
         for key in range(context):
             for query in range(context):
@@ -150,7 +102,9 @@ def _forward(net: LmNetwork, weights: LmWeights, at: LmBuffers, x: np.ndarray) -
         mine = at.normed[2 * layer + 1]
         normalise(at.stream, at.even, at.means, at.spare, mine, at.scale[2 * layer + 1])
         product(mult[UP], mine, False, weights.up[layer], False, ZERO, hidden)
-        gelu(at, hidden, at.slope[layer])
+        for row in range(hidden.shape[0]):
+            for j in range(hidden.shape[1]):
+                hidden[row, j], at.slope[layer, row, j] = gelu(hidden[row, j])
         taken = branch * mult[DOWN]
         product(taken, hidden, False, weights.down[layer], False, ONE, at.stream)
     normalise(at.stream, at.even, at.means, at.spare, at.normed[-1], at.scale[-1])
@@ -167,8 +121,7 @@ def _loss(at: LmBuffers, y: np.ndarray) -> float:
         out, target = at.outputs[row], y[row // context, row % context]
         top, mass, said = out.max(), 0.0, out[target]
         for j in range(out.size):
-            out[j] -= top
-        exponential(out, at.powers, at.doubled)
+            out[j] = exponential(out[j] - top)
         for j in range(out.size):
             mass += out[j]
         total += top + math.log(mass) - said

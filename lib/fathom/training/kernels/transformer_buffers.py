@@ -41,8 +41,7 @@ class LmBuffers(NamedTuple):
     input of every branch and of the read-out normalised, and the factors of that; queries, keys
     and values; the attention of every head, [key, query]; mixtures; hidden units, and the slope of
     phi at each. Then the stream, later its gradient; the scores or probabilities of the next token;
-    gradients of the weights of one layer; and spare room. `powers` and `doubled` are the same
-    bytes."""
+    gradients of the weights of one layer; and spare room."""
 
     normed: np.ndarray
     scale: np.ndarray
@@ -61,8 +60,6 @@ class LmBuffers(NamedTuple):
     scores: np.ndarray
     row: np.ndarray
     sums: np.ndarray
-    powers: np.ndarray
-    doubled: np.ndarray
     means: np.ndarray
     even: np.ndarray
 
@@ -79,8 +76,6 @@ def lm_buffers(weights: LmWeights, texts: int) -> LmBuffers:
     def empty(*shape: int) -> np.ndarray:
         return np.zeros(shape, np.float32)
 
-    longest = max(4 * width, outputs, context)
-    powers = np.zeros(longest, np.int32)
     return LmBuffers(
         normed=empty(2 * depth + 1, rows, width),
         scale=empty(2 * depth + 1, rows),
@@ -97,10 +92,8 @@ def lm_buffers(weights: LmWeights, texts: int) -> LmBuffers:
         turned=empty(rows, 3 * width),
         wide=empty(rows, 4 * width),
         scores=empty(context, context),
-        row=empty(longest),
+        row=empty(context),
         sums=empty(context),
-        powers=powers,
-        doubled=powers.view(np.float32),
         means=empty(rows, 1),
         even=np.full((width, 1), 1 / width, np.float32),
     )
