@@ -74,10 +74,14 @@ def shrunk(said: Any) -> Any:
     if said.get("measure") in STEP:
         for one in small["runs"].values() if "net" not in small["runs"] else [small["runs"]]:
             one["optim"]["batch"] = 2
-    if said.get("batch") in (16, 128):
-        small["batch"] = {16: 4, 128: 16}[said["batch"]]
-    if "warmup" in small:
-        small["warmup"] = 1
+    if said.get("batch") == 128:
+        small["batch"] = 16
+    if said.get("batch") == 16 and said.get("warmup"):  # of text, long
+        small["batch"] = 4
+    if isinstance(said.get("warmup"), int):
+        small["warmup"] = min(said["warmup"], 1)
+    if isinstance(said.get("warmup"), list):
+        small["warmup"] = [min(steps, 1) for steps in said["warmup"]]
     return small
 
 
