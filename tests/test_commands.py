@@ -70,7 +70,7 @@ def edit(path: Path, old: str, new: str) -> None:
             "lr: 0.001",
             "optim.lr: lr is not a key; give optim.log2_lr",
         ),
-        ("log2_lr: {range: [-10, -5.5, 0.5]}", "log2_lr: 0.001", "0.001 is not a multiple of 1/2"),
+        ("log2_lr: {range: [-10, -5.5, 0.5]}", "log2_lr: 0.001", "0.001 is not a multiple of 1/4"),
         ("seed: {range: [101, 105]}", "seed: []", "an empty list leaves nothing to run"),
         ("sweep:", "sweep: [", "params.yaml line"),
     ],
