@@ -138,7 +138,7 @@ def test_an_entry_is_swept_as_a_grid_of_runs_is() -> None:
         ({"task": "text"}, "'text' is not one of digits,"),
         ({"task": "gaussian"}, "'gaussian' is not one of"),
         ({"depth": 0}, "0 is not allowed; depth is a whole number, at least 1"),
-        ({"log2_lr": 0.3}, "0.3 is not a multiple of 1/2"),
+        ({"log2_lr": 0.3}, "0.3 is not a multiple of 1/4"),
         ({"depth": []}, "an empty list leaves nothing to run"),
         ({"width": 4}, "width is not one of rules, depth"),
         ({"seed": [1, 1]}, "named twice"),
