@@ -110,9 +110,8 @@ def shrink(clone: Path) -> None:
     pages = (clone / "notebooks").glob("*/*.ipynb")
     for path in (clone / "claims.yaml", clone / "lib/fathom/law/advice.py", *pages):
         text = path.read_text().replace("{task: digits}", "{task: digits_noisy}")
-        text = text.replace("fashion14_random", "digits_random").replace(
-            "task: fashion14", "task: digits"
-        )
+        text = text.replace("fashion14_random", "digits_random")
+        text = re.sub(r"task: fashion\d+", "task: digits", text)
         text = re.sub(r'(task\\?": \\?")digits(\\?")', r"\1digits_noisy\2", text)
         text = re.sub(r'(task\\?": \\?")fashion\d+', r"\1digits", text)
         named = r'((?:steps|epochs?)(?:\\?")?: |width = |few = |depths = )(\d+)\b'
