@@ -88,7 +88,8 @@ base = {"width": 16, "depth": 2}
 entry = {"net": net, "rules": "depth_mup", "base": base, "optim": optim, "task": "digits"}
 entry["seed"] = 1
 text = {**entry, "net": {"family": "lm", "width": 32, "depth": 2, "phi": "gelu"}, "task": "text"}
-runs = grid(entry) + grid({**text, "optim": {**optim, "batch": 2, "decay": 0.1}})
+curved = {**entry, "net": {"family": "mlp", "width": 33, "depth": 3, "phi": ["tanh", "gelu"]}}
+runs = grid(entry) + grid(curved) + grid({**text, "optim": {**optim, "batch": 2, "decay": 0.1}})
 print(*(hashlib.sha256(train([run]).loss.tobytes()).hexdigest() for run in runs))
 """
 
@@ -101,5 +102,5 @@ def test_when_and_for_which_processor_loops_were_compiled_moves_no_bit(tmp_path:
         subprocess.run(words, env=one, capture_output=True, text=True, check=True).stdout
         for one in (plain, plain, anything)
     )
-    assert len(set(just_compiled.split())) == 18
+    assert len(set(just_compiled.split())) == 22
     assert just_compiled == stored == compiled_for_any
