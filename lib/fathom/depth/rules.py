@@ -57,8 +57,9 @@ class Rate(NamedTuple):
         if self.cost is None:
             return f"{found}; its cost was not measured on {self.network}{taken}"
         depths = ", ".join(str(depth) for depth in self.cost.depths)
-        own = "an exponent fitted there to depths up to 6, " * (self.rule not in RULES)
-        own *= self.exponent not in MEASURED
+        own = ""
+        if self.cost.rule == law.FITTED:
+            own = f"an exponent fitted there to depths up to {law.FITTED_TO}, "
         where = f"on {self.network}, {own}carried to depths {depths}{taken}"
         regret = self.cost.regret
         if not math.isfinite(regret.value):
@@ -121,7 +122,7 @@ def _cost(found: Rate, network: str) -> Cost | None:
     if found.rule in OF_ONE and OF_ONE[found.rule] not in network:
         return None
     if found.exponent is not None:
-        rule = MEASURED.get(found.exponent - own, None if found.rule in RULES else "fitted")
+        rule = MEASURED.get(found.exponent - own, None if found.rule in RULES else law.FITTED)
     elif own:
         return None
     return law.regret(store.read, network, rule) if rule else None

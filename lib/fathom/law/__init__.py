@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from fathom.law.advice import NETWORKS, Cost, advice, regret, regrets
+from fathom.law.advice import FITTED, FITTED_TO, NETWORKS, Cost, advice, regret, regrets
 from fathom.law.convergence import beside, bias, changes, departures
 from fathom.law.curves import above, distances, each, fifths, guides, sizes, tuned
 from fathom.law.formula import (

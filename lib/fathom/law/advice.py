@@ -23,13 +23,16 @@ class Kind(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What a rule costs in log loss above the best, and the deeper networks it is averaged over."""
+    """What a rule costs in log loss above the best, the deeper networks it is averaged over, and
+    the rule that was measured."""
 
     regret: Interval
     depths: tuple[int, ...]
+    rule: str
 
 
-FITTED_TO = 6  # the deepest network that an own fit has seen, the anchor of its table
+FITTED = "fitted"  # the rule that carries a rate by an exponent fitted to depths up to FITTED_TO
+FITTED_TO = 6  # the anchor of its table
 _CHAIN = {"task": "fashion14", "phi": "relu", "rules": "sp", "steps": 469, "width": 128}
 _FROM_THREE = {"depth": [6, 8, 12, 16, 24]}
 _ZERO = {"rules": "am_mup", "order": "pre", "block_depth": 1, "train_ends": True, **_FROM_THREE}
@@ -90,23 +93,21 @@ def deeper(read: Callable[[str], pd.DataFrame], network: str) -> tuple[int, ...]
 
 
 def regret(read: Callable[[str], pd.DataFrame], network: str, rule: str) -> Cost | None:
-    """The regret of one rule for the base rate on one kind of network, or of "fitted", an exponent
-    fitted to the depths up to 6; None where it was not measured. Raises LookupError where there is
-    no such kind."""
+    """The regret of one rule for the base rate on one kind of network; None where it was not
+    measured. Raises LookupError where there is no such kind."""
     if network not in NETWORKS:
         raise LookupError(f"network {network!r} is not one of {'; '.join(NETWORKS)}")
     kind = NETWORKS[network]
-    table = kind.fitted if rule == "fitted" else kind.table
+    table, seen = (kind.fitted, FITTED_TO) if rule == FITTED else (kind.table, 0)
     if not table:
         return None
     carried = where(read(table), kind.rows)
-    carried = carried[(carried["depth"] > FITTED_TO) | (rule != "fitted")]
-    rows = carried[carried["prediction"] == rule]
+    rows = carried[(carried["prediction"] == rule) & (carried["depth"] > seen)]
     if rows.empty:
         return None
     (one,) = each("mean_regret", rows, ["prediction"]).to_dict("records")
     cost = Interval(one["value"], one["low"], one["high"], int(one["seeds"]))
-    return Cost(cost, tuple(sorted(int(depth) for depth in rows["depth"].unique())))
+    return Cost(cost, tuple(sorted(int(depth) for depth in rows["depth"].unique())), rule)
 
 
 def advice(read: Callable[[str], pd.DataFrame]) -> pd.DataFrame:
