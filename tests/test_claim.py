@@ -232,30 +232,32 @@ def test_what_is_measured_in_claims_yaml_is_measured_on_an_entry(name: str) -> N
     assert entry in PARAMS[engine]
 
 
+def columns(table: str) -> set[str]:
+    """What a part may choose by in a table."""
+    engine, _, key = table.partition("/")
+    entry = PARAMS[engine][key]
+    if engine == "law":
+        transfer = ["prediction", "missed"] if entry["derive"] == "transfer" else ["optimum"]
+        return {*entry["by"], "seed", "log_loss", *transfer}
+    if engine == "limit" and "solve" in entry:
+        solver = SOLVED_BY[entry["solve"]]
+        return {*solver.model_fields, *SOLVER_COLUMNS[solver.__name__]}
+    measure = {"probe": entry.get("measure"), "limit": "layer_sizes"}.get(engine, "train")
+    return {*COLUMNS, *LATER, *MEASURED[measure]}
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_what_is_measured_chooses_by_columns_that_its_table_has(name: str) -> None:
-    said, (engine, _, key) = ALL[name]["with"], ALL[name]["table"].partition("/")
-    chosen = [value for key, value in said.items() if isinstance(value, dict) and key != "limits"]
-    if "limits" in said:
-        assert said["limits"].keys() <= Limit.model_fields.keys()
+    said, table = dict(ALL[name]["with"]), ALL[name]["table"]
+    assert said.pop("limits", {}).keys() <= Limit.model_fields.keys()
     takes = inspect.signature(law.MEASURES[ALL[name]["measure"]]).parameters
     along = said.get("along", takes["along"].default if "along" in takes else "seed")
     of = said.get("of", "seed")
-    used = {column for one in chosen for column in one} | {
-        along,
-        *([of] if isinstance(of, str) else of),
-    }
-    entry = PARAMS[engine][key]
-    if engine == "limit" and "solve" in entry:
-        solver = SOLVED_BY[entry["solve"]]
-        assert used <= {*solver.model_fields, *SOLVER_COLUMNS[solver.__name__]}
-    elif engine != "law":
-        measure = entry["measure"] if engine == "probe" else "train"
-        measure = "layer_sizes" if engine == "limit" else measure
-        assert used <= {*COLUMNS, *LATER, *MEASURED[measure]}
-    else:
-        transfer = ["prediction", "missed"] if entry["derive"] == "transfer" else ["optimum"]
-        assert used <= {*entry["by"], "seed", "log_loss", *transfer}
+    used = {along, *([of] if isinstance(of, str) else of)}
+    for key, chosen in said.items():
+        other = ALL[name].get("against", table) if key == "second" else table
+        assert not isinstance(chosen, dict) or chosen.keys() <= columns(other)
+    assert used <= columns(table)
 
 
 def test_every_claim_says_something_and_names_its_figure() -> None:

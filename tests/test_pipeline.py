@@ -74,7 +74,7 @@ def shrunk(said: Any) -> Any:
     if said.get("measure") in STEP:
         for one in small["runs"].values() if "net" not in small["runs"] else [small["runs"]]:
             one["optim"]["batch"] = 2
-    if said.get("batch") == 128:
+    if said.get("batch") in (32, 64, 128):
         small["batch"] = 16
     if said.get("batch") == 16 and said.get("warmup"):  # of text, long
         small["batch"] = 4

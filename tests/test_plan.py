@@ -271,3 +271,16 @@ def test_a_setting_that_is_off_in_some_runs_is_said_to_be(make_runs: MakeRuns) -
 def test_of_nothing_nothing_is_left_to_do() -> None:
     assert stacked([], machine=PLENTY) == []
     assert forecast(pd.DataFrame(), PLENTY) == "nothing is left to do"
+
+
+@pytest.mark.parametrize(
+    ("width", "batch", "task", "beside"),
+    [(16, 32, "fashion7", 8), (8, 32, "fashion14", 4), (8, 128, "fashion14", 4)],
+)
+def test_convolutions_are_stacked_by_four_where_eight_outgrow_the_cache(
+    make_runs: MakeRuns, width: int, batch: int, task: str, beside: int
+) -> None:
+    net: dict[str, Any] = {"family": "cnn", "width": width, "base_width": 8, "depth": 6}
+    runs = make_runs(**net, batch=batch, task=task, seed={"range": [1, 16]})
+    sizes = {len(one) for one in stacked(runs, machine=PLENTY)}
+    assert sizes == {beside}

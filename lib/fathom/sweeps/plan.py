@@ -127,7 +127,7 @@ def _size(run: Run, measure: str, machine: Machine) -> int:
         return 1
     most = 2**12 if net.family == "vit" else 2**11
     cached = min(32, 2**16 // net.width**2, most // rows(run))
-    least = 8 if convolved and net.width <= 16 else 4
+    least = 8 if convolved and net.width <= 16 and net.width * rows(run) <= 2**15 else 4
     return max(cached, least if net.width <= 256 else 1)
 
 

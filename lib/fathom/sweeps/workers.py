@@ -64,8 +64,8 @@ def _local(work: Callable[..., list[Row]], jobs: Sequence[Job], crew: int) -> It
             warnings.filterwarnings("ignore", r".*tasks which were still being processed")
             yield from cast(Iterator[list[Row]], parallel(delayed(work)(*job) for job in jobs))
     finally:
-        if crew > 1:
-            get_reusable_executor().shutdown(wait=True)
+        if crew > 1:  # killed, as a worker that died idle may hold the lock others would wait for
+            get_reusable_executor(kill_workers=True).shutdown(wait=True, kill_workers=True)
 
 
 def _cluster(
