@@ -22,6 +22,7 @@ FEWER = {
     469: 7,
     500: 6,
     600: 9,
+    938: 8,
     2345: 10,
     4000: 6,
 }  # the rest 4
@@ -42,8 +43,8 @@ def fewer(steps: int) -> int:
 def shrunk(said: Any) -> Any:
     """Entries with two seeds, five rates and rules, and a few steps, on digits where the images are
     Fashion-MNIST's, which need not be there; sizes and names as they are."""
-    if said == ["digits", "fashion14_random"]:
-        return ["digits_noisy", "digits_random"]  # beside images that became digits
+    if isinstance(said, list) and said[0] == "digits" and said[1] in TASKS:
+        return ["digits_noisy", TASKS[said[1]]]  # beside images that became digits
     if isinstance(said, list):
         return [shrunk(one) for one in said]
     if not isinstance(said, dict):
