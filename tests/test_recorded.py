@@ -71,11 +71,19 @@ CASES = [
     {"kind": "sgd", "phi": "tanh", "task": "digits_mse", "train_ends": False},
     {"kind": "adam", **TEXT, **SCHEDULE},
     {"kind": "sgd", **TEXT, **SCHEDULE},
+    {"kind": "adam", "family": "cnn", "padding": "circular", **SCHEDULE},
+    {"kind": "sgd", "family": "resconv", "stages": 1, "norm": "batch", "momentum": 0.5},
+    {"kind": "adam", "family": "vit", "patch": 4, "phi": "gelu"},
 ]
 
 
 def session(runs: list[Run], device: str) -> autograd.Session:
     return autograd.Session(stack(runs), device)
+
+
+def test_a_card_rounds_convolutions_no_more_than_matrix_products() -> None:
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -117,7 +125,7 @@ def test_a_checkpoint_is_read_between_replays(make_runs: MakeRuns, card: None) -
 def test_what_is_no_tensor_is_not_seen_by_a_replay(
     make_runs: MakeRuns, card: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs = make_runs(**CASES[-2], steps=8, log2_lr=-4)
+    runs = make_runs(**CASES[-5], steps=8, log2_lr=-4)
     expected, honest = session(runs, "cpu").learn(0, 8), autograd.Session._step
 
     def blind(self: autograd.Session) -> None:

@@ -12,6 +12,8 @@ from fathom.phi import Array
 from fathom.training.kernels.operations import BETA_1, BETA_2
 
 DROPPED = 2**20  # the stream of seeds of what is left out, far from those of layers
+# torch lets a card round what convolutions multiply to ten bits, but not what matrices multiply
+torch.backends.cudnn.allow_tf32 = False
 
 
 def recorded(step: Callable[[], None]) -> Callable[[], None]:
