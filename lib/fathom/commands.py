@@ -106,7 +106,7 @@ def engine(kind: str, name: str, root: str = "artifacts") -> None:
     given = {"name": name, "entry": entry(kind, name), "root": root}
     if kind in TRAINS:
         given["machine"] = {**machine().model_dump(), "bar": "text"}
-    notebooks.run(kind, given, built, kernel=kind != "law")
+    notebooks.run(kind, given, built, kernel=kind in TRAINS)
 
 
 def plan(name: str | None, root: str = "artifacts") -> None:

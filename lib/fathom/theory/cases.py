@@ -6,6 +6,7 @@ from functools import cache, partial
 from typing import Any
 
 import numpy as np
+import tqdm
 from numpy.typing import NDArray
 
 from fathom.theory.depth_limit import depth_limit
@@ -16,6 +17,7 @@ from fathom.theory.linear_dmft import linear_dmft
 from fathom.theory.one_datum import one_step_features
 from fathom.theory.solution import Dynamics, NotConverged, Solution
 
+BAR: Any = {"unit": " networks", "delay": 2, "leave": False, "disable": None}
 Array = NDArray[np.float64]
 Row = dict[str, Any]
 DEEP = (16, 32, 64)  # depths that infinite depth is extrapolated from, for a linear network
@@ -40,7 +42,7 @@ def rows(cases: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> list[R
     longest: dict[tuple[Any, ...], int] = {}
     for _, given in asked:
         longest[_same(given)] = max(longest.get(_same(given), 0), given.get("steps", 0))
-    for columns, given in asked:
+    for columns, given in tqdm.tqdm(asked, **BAR):
         said, same = dict(given), _same(given)
         make = SOLVERS[said.pop("solve")]
         if same not in solved:

@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import tqdm
 
+from fathom.theory.cases import BAR
 from fathom.theory.cases import rows as rows_of
 from fathom.theory.linear import layer_sizes, linear
 from fathom.theory.nonlinear import nonlinear
@@ -20,7 +22,7 @@ def table(networks: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> pd
     if networks and "solve" in networks[0][1]:
         return pd.DataFrame(rows_of(networks))
     rows, solved = [], {}
-    for columns, given in networks:
+    for columns, given in tqdm.tqdm(networks, **BAR):
         same = tuple(
             value.tobytes() if isinstance(value, np.ndarray) else value for value in given.values()
         )
