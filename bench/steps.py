@@ -64,19 +64,22 @@ def images(quick: bool) -> list[Run]:
         *(_convolutions("resconv", 16, depth) for depth in (3, 12, 24)),
         _convolutions("resconv", 8, 12),
         _convolutions("resconv", 32, 12),
-        _convolutions("cnn", 16, 6),
+        _convolutions("cnn", 8, 6, batch=128, task="fashion7"),
+        _convolutions("cnn", 16, 6),  # no entry has so wide a chain of convolutions
         _vision(32, 2),
         _vision(32, 8),
     ]
 
 
-def _convolutions(family: str, width: int, depth: int) -> Run:
+def _convolutions(
+    family: str, width: int, depth: int, batch: int = 32, task: str = "fashion14"
+) -> Run:
     residual = {"order": "pre", "gain": depth**-0.5}
     own = residual if family == "resconv" else {"init_gain": 2.0}
     net = Net.model_validate({"family": family, "width": width, "depth": depth, **own})
-    optim = Optim(kind="sgd", log2_lr=-5, batch=32, steps=300)
+    optim = Optim(kind="sgd", log2_lr=-5, batch=batch, steps=300)
     base = Base(width=width, depth=depth)
-    return Run(net=net, rules="depth_mup", base=base, optim=optim, task="fashion14", seed=1)
+    return Run(net=net, rules="depth_mup", base=base, optim=optim, task=task, seed=1)
 
 
 def _vision(width: int, depth: int) -> Run:
