@@ -72,10 +72,11 @@ def shrunk(said: Any) -> Any:
         small["cases"] = small["cases"][: 2 if said["solve"] == "kernels" else 4]
     if "gamma_0" in said and said.get("phi") == "tanh" and "task" in said:
         small["sites"] = 2000
-    if said.get("measure") in STEP:
+    if "measure" in said:
+        most = 2 if said["measure"] in STEP else 16
         for one in small["runs"].values() if "net" not in small["runs"] else [small["runs"]]:
-            one["optim"]["batch"] = 2
-    if said.get("batch") in (32, 64, 128):
+            one["optim"]["batch"] = min(one["optim"]["batch"], most)
+    if said.get("batch") == 128:
         small["batch"] = 16
     if said.get("batch") == 16 and said.get("warmup"):  # of text, long
         small["batch"] = 4
