@@ -65,7 +65,7 @@ def images(quick: bool) -> list[Run]:
         _convolutions("resconv", 8, 12),
         _convolutions("resconv", 32, 12),
         _convolutions("cnn", 8, 6, batch=128, task="fashion7"),
-        _convolutions("cnn", 16, 6),  # no entry has so wide a chain of convolutions
+        _convolutions("cnn", 16, 6),  # wider than any that a sweep trains
         _vision(32, 2),
         _vision(32, 8),
     ]

@@ -125,7 +125,7 @@ def test_a_checkpoint_is_read_between_replays(make_runs: MakeRuns, card: None) -
 def test_what_is_no_tensor_is_not_seen_by_a_replay(
     make_runs: MakeRuns, card: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs = make_runs(**CASES[-5], steps=8, log2_lr=-4)
+    runs = make_runs(kind="adam", **TEXT, **SCHEDULE, steps=8, log2_lr=-4)
     expected, honest = session(runs, "cpu").learn(0, 8), autograd.Session._step
 
     def blind(self: autograd.Session) -> None:

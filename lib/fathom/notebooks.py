@@ -55,7 +55,7 @@ def run(
 ) -> Path:
     """Execute a notebook with parameters; returns the executed copy, build/<built>.ipynb.
 
-    What trains gets a `kernel`, a process of its own; what reads tables runs in this one. With
+    What trains gets a `kernel`, a process of its own; all else runs in this one. With
     `live`, what a kernel prints is shown. Raises Refused for a notebook or kernel that is not
     there, or whatever a cell refused; Failed for any other error in a cell."""
     source = NOTEBOOKS / f"{notebook}.ipynb"
