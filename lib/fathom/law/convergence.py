@@ -31,17 +31,27 @@ def departures(
     return both[[name for name in table if name not in parts]].join(parts)
 
 
+def proxy(networks: pd.DataFrame, of: Sequence[str]) -> pd.DataFrame:
+    """Large networks that stand for a limit: the columns `of` averaged over seeds, as a table of
+    limits, by steps. Source: Depthwise transfer, Fig. 5(b)."""
+    mean = networks.groupby("steps")[[*of]].mean()
+    return mean.add_suffix("_limit").reset_index()
+
+
 def approach(
     table: pd.DataFrame,
-    limit: pd.DataFrame,
+    limit: pd.DataFrame | None = None,
     *,
     of: Sequence[str],
     given: Mapping[str, Any],
     relative: bool = True,
     along: str = "width",
+    large: Mapping[str, Any] | None = None,
 ) -> Interval:
-    """The exponent in a size of the mean absolute departure from the limit, seed by seed."""
-    rows = departures(where(table, given), limit, of=of, relative=relative)
+    """The exponent in a size of the mean absolute departure from the limit, seed by seed; without
+    a limit from the mean of the `large` networks of the same table."""
+    known = proxy(where(table, large or {}), of) if limit is None else limit
+    rows = departures(where(table, given), known, of=of, relative=relative)
     return interval([_exponent(one.groupby(along)["off"].mean()) for _, one in _seeds(rows)])
 
 

@@ -28,10 +28,10 @@ MEASURES: dict[str, Callable[[Sequence[Run]], list[dict[str, float]]]] = {
 # Families for which a measure is made; the others are for all.
 FOR = {
     "coordinates": ("mlp", "resmlp", "lm", "cnn", "resconv", "vit"),
-    "diversity": ("mlp", "resmlp", "lm", "vit"),
+    "diversity": ("mlp", "resmlp", "lm", "cnn", "resconv", "vit"),
     "layer_sizes": ("mlp", "resmlp"),
     "linearisation": ("resmlp", "lm", "resconv", "vit"),
-    "trajectory": ("resmlp",),
+    "trajectory": ("resmlp", "resconv"),
 }
 
 

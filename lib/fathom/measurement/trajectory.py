@@ -1,4 +1,4 @@
-"""Training on all examples of a task at once, from output 0, as theories of it say."""
+"""Training on the same few examples at every step, from output 0, as theories of it say."""
 
 import math
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from fathom.spec import EXAMPLES, Refused, Run
 from fathom.training import autograd
 
 PLACES = {"input": 0.0, "quarter": 1 / 4, "half": 1 / 2, "three_quarters": 3 / 4, "last": 1.0}
+FEW = 2  # examples of a task that theories solve whole
 
 
 class Centred(autograd.Session):
@@ -19,8 +20,9 @@ class Centred(autograd.Session):
 
     def __init__(self, nets: Stack, examples: int) -> None:
         super().__init__(nets, "cpu")
-        self.x = self.task.x[:examples].expand(len(nets.runs), -1, -1)
-        self.targets = self.task.y[:examples].expand(len(nets.runs), -1, -1)
+        x, y = self.task.x[:examples], self.task.y[:examples]
+        self.x = x.expand(len(nets.runs), *x.shape)
+        self.targets = y.expand(len(nets.runs), *y.shape)
         with torch.no_grad():
             self.start = self.nets(self.x)[0]
         self.largest = torch.zeros(len(nets.runs))
@@ -34,27 +36,28 @@ class Centred(autograd.Session):
 
 
 def trajectory(runs: Sequence[Run]) -> list[dict[str, float]]:
-    """A network after the run's steps of full-batch training, its function at the start taken off.
+    """A network after the run's steps of training on the first `batch` examples of the task, its
+    function at the start taken off.
 
     Per run: loss_full; loss_largest, the largest loss up to then; output_first and output_last, the
-    outputs on the task's first and last example; feature_input ... feature_last, of the first
-    example, the mean square over width of phi of the stream h after the first matrix, a quarter,
-    half, three quarters and all of the blocks; gradient_input ... gradient_last, there, of
-    g = gamma_0 width df/dh. What is no number any more is infinite. Raises Refused for a batch that
-    is not all of the task's examples, or not few. Source: Depthwise transfer, claims C9 to C12 of
-    our notes, g of section 5.1.
+    first outputs on the first and last of the examples; feature_input ... feature_last, of the
+    first example, the mean square over width (and pixels) of phi of the stream h after the first
+    layer, a quarter, half, three quarters and all of the blocks; gradient_input ... gradient_last,
+    there, of g = gamma_0 width df/dh. What is no number any more is infinite. Raises Refused for a
+    batch that is not all of the examples of a task of few, or for a task that has none. Source:
+    Depthwise transfer, claims C9 to C12 of our notes, g of section 5.1.
     """
     first = runs[0]
-    examples = EXAMPLES.get(first.task, 0)
-    if first.optim.batch != examples:
+    known, batch = EXAMPLES.get(first.task, 0), first.optim.batch
+    if not known:
+        raise Refused(f"task {first.task}: trajectory needs a task of fixed examples; give pair")
+    if known <= FEW and batch != known:
         raise Refused(
-            f"batch {first.optim.batch}: trajectory is measured on all examples at once; of task "
-            f"{first.task} give a batch of {examples}"
-            if examples
-            else f"task {first.task}: trajectory needs a task of fixed examples; give pair"
+            f"batch {batch}: trajectory is measured on all examples at once; of task {first.task} "
+            f"give a batch of {known}"
         )
     networks, stops, places = trainings(runs)
-    session, done, found = Centred(stack(networks), examples), 0, {}
+    session, done, found = Centred(stack(networks), batch), 0, {}
     for steps in stops:
         session.learn(done, steps)
         done, found[steps] = steps, _seen(session)
@@ -73,8 +76,8 @@ def _seen(session: Centred) -> list[dict[str, float]]:
         found = {"loss_full": loss, "loss_largest": torch.maximum(session.largest, loss)}
         found |= {"output_first": outputs[:, 0, 0], "output_last": outputs[:, -1, 0]}
         for name, stream in zip(PLACES, streams, strict=True):
-            found[f"feature_{name}"] = phi(stream[:, 0].double()).square().mean(1)
+            found[f"feature_{name}"] = phi(stream[:, 0].double()).flatten(1).square().mean(1)
         for name, slope in zip(PLACES, slopes, strict=True):
-            found[f"gradient_{name}"] = (scale * slope[:, 0].double()).square().mean(1)
+            found[f"gradient_{name}"] = (scale * slope[:, 0].double().flatten(1)).square().mean(1)
     known = {name: value.nan_to_num(math.inf, math.inf, -math.inf) for name, value in found.items()}
     return [{name: float(value[i]) for name, value in known.items()} for i in range(len(nets.runs))]
