@@ -5,9 +5,8 @@ from itertools import pairwise
 from typing import Any
 
 import networkx as nx
-import numpy as np
 import pytest
-from fathom import depth, law, store
+from fathom import depth
 from fathom.law.formula import finite_depth
 from fathom.spec import Refused
 
@@ -223,46 +222,6 @@ def test_the_finite_formula_is_flatter_than_its_limit_and_all_paths_steeper() ->
     sums = [depth.path_counts(residual(blocks)).cubes for blocks in (3, 30)]
     assert paths.log2_lr == pytest.approx(math.log2(sums[0] / sums[1]) / 2)
     assert paths.log2_lr < -10
-
-
-@pytest.mark.parametrize(
-    ("rule", "network", "measured"),
-    [  # tables carry base rates: Depth-muP itself takes the root of depth off Adam's hidden rate
-        ("depth_mup", "residual, Depth-muP, Adam", "constant"),
-        (-0.5, "residual, Depth-muP, Adam", "constant"),
-        (-1.5, "residual, Depth-muP, Adam", "inverse"),
-        ("completep", "residual, CompleteP, Adam", "constant"),
-        (-1.0, "chain, Adam", "inverse"),
-        ("three_halves", "chain, SGD", "three_halves"),
-    ],
-)
-def test_a_cost_is_that_of_the_rate_it_stands_beside(
-    rule: str | float, network: str, measured: str
-) -> None:
-    found = depth.rate(-4.0, 6, 24, rule=rule, network=network)
-    assert found.cost == law.regret(store.read, network, measured)
-    assert found.cost is not None
-    assert "carried to depths 6, 12" in str(found) or "6, 8, 12" in str(found)
-
-
-def test_an_exponent_of_ones_own_costs_what_fits_to_shallow_chains_cost() -> None:
-    found = depth.rate(-4.0, 6, 24, rule=-1.2)
-    assert found.cost == law.regret(store.read, "chain, SGD", "fitted")
-    assert found.cost is not None
-    assert found.cost.depths == (8, 12, 16, 24)
-    assert "fitted there to depths up to 6" in str(found)
-
-
-def test_a_cost_that_nobody_measured_is_not_given() -> None:
-    on = "residual, variance form, SGD"
-    assert depth.rate(-4.0, 6, 24, rule=-1.2, network=on).cost is None
-    found = depth.rate(-4.0, 6, 24, rule="constant", network="residual, CompleteP, Adam")
-    assert not found.assumed
-    sizes: Any = np.int64(6), np.float32(24)
-    guessed = depth.rate(-4.0, *sizes, rule="depth_mup")
-    assert guessed.network == "residual, Depth-muP, SGD"
-    assert "name network= if it is not" in str(guessed)
-    assert depth.rate(-4.0, 6, 24, rule="all_paths").network == "residual, variance form, SGD"
 
 
 @pytest.mark.parametrize(

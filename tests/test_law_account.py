@@ -190,31 +190,52 @@ def test_an_offset_of_depth_and_a_short_grid_move_an_exponent(hazards: Hazards) 
         assert hazards[-1.5, way, "exponent"] > -1.45
 
 
-def test_advice_names_the_cheapest_rule_and_the_dearest() -> None:
+def transferred(costs: dict[str, list[float]]) -> pd.DataFrame:
+    """Rows of every kind of network in which rules cost so much, seed by seed."""
+    rows = [
+        {key: one[0] if isinstance(one, list) else one for key, one in kind.rows.items()}
+        | {"prediction": rule, "seed": seed, "regret": cost}
+        for kind in law.NETWORKS.values()
+        for rule, seeds in costs.items()
+        for seed, cost in enumerate(seeds)
+    ]
+    return pd.DataFrame(rows).drop_duplicates()
+
+
+def test_advice_names_the_cheapest_rule_the_dearest_and_those_between() -> None:
+    costs = {
+        "inverse": [0.01, 0.02, 0.03],
+        "finite_depth": [0.02, 0.01, 0.04],
+        "three_halves": [0.02, 0.03, 0.045],
+        "constant": [0.04, math.inf, 0.04],
+        "all_paths": [math.nan, 0.01, 0.01],
+    }
+    chains = ["constant", "inverse", "three_halves", "finite_depth"]
+    for one in law.advice(lambda _: transferred(costs)).to_dict("records"):
+        assert (one["rule"], one["regret"]) == ("inverse", pytest.approx(0.02))
+        assert one["alike"] == ("finite_depth",)  # three_halves costs more by 0.0117 +- 0.007
+        assert (one["worst"], one["worst_regret"]) == ("constant", math.inf)
+        assert one["untrained"] == (
+            () if "convolutions, chain" in one["network"] else ("all_paths",)
+        )
+    del costs["constant"], costs["three_halves"]
+    found = law.advice(lambda _: transferred(costs))
+    assert set(found["worst"]) == {""}
+    assert found["worst_regret"].isna().all()
+    nothing = law.advice(lambda _: transferred({rule: [math.nan] * 2 for rule in chains}))
+    assert nothing["regret"].isna().all()
+
+
+def test_the_cost_of_a_rule_is_that_of_its_rows() -> None:
     def read(name: str) -> pd.DataFrame:
         del name
-        rows = []
-        for label, kind in law.NETWORKS.items():
-            del label
-            columns = {k: v[0] if isinstance(v, list) else v for k, v in kind.rows.items()}
-            for prediction, cost in (
-                ("constant", 0.5),
-                ("inverse", 0.01),
-                ("three_halves", math.nan),
-            ):
-                for seed in (1, 2):
-                    one = {"prediction": prediction, "seed": seed, "regret": cost}
-                    rows.append({**columns, **one})
-        return pd.DataFrame(rows).drop_duplicates()
+        return transferred({"constant": [0.5, 0.5], "inverse": [0.01, 0.01]})
 
-    found = law.advice(read)
-    assert set(found["rule"]) == {"inverse"}
-    assert set(found["worst"]) == {"three_halves"}
-    assert len(found) == len(law.NETWORKS)
     one = law.regret(read, "chain, SGD", "constant")
     assert one is not None
     assert one.regret.value == pytest.approx(0.5)
     assert one.depths == (6,)
+    assert one.exponent is None
     assert law.regret(read, "chain, SGD", "own") is None
     with pytest.raises(LookupError, match="'tree' is not one of ViT, norm after, Adam"):
         law.regret(read, "tree", "constant")

@@ -54,17 +54,6 @@ def test_coordinates_grow_with_depth_under_mup(make_runs: MakeRuns, order: str) 
     assert found[2] > 100 * found[1]
 
 
-def test_coordinates_grow_with_depth_without_adams_depth_factor(make_runs: MakeRuns) -> None:
-    # branches L^(-1/2) as in Depth-muP, but updates that do not shrink: growth as sqrt(L)
-    found = moves(make_runs, "depth", DEPTHS, rules="alpha(0.5, 0)", order="pre", train_ends=False)
-    assert found[2] > 2.5 * found[0]
-
-
-def test_coordinates_shrink_with_depth_where_updates_are_overdamped(make_runs: MakeRuns) -> None:
-    found = moves(make_runs, "depth", DEPTHS, rules="alpha(0.5, 1)", order="pre", train_ends=False)
-    assert found[2] < found[0] / 2.5
-
-
 @pytest.mark.parametrize("rules", ["mup", "depth_mup"])
 @pytest.mark.parametrize(("kind", "log2_lr"), [("adam", -12), ("sgd", -6)])
 def test_coordinates_do_not_grow_with_width_under_mup(
@@ -288,6 +277,14 @@ def test_a_measure_refuses_families_that_it_is_not_made_for(
     for refuse in (measurement.measured, stacked):  # before any other is measured too
         with pytest.raises(Refused, match=f"family {family}: {measure} is measured on .*sizes"):
             refuse(runs, measure)
+
+
+def test_diversity_of_convolutions_is_that_of_one_stage(make_runs: MakeRuns) -> None:
+    size: dict[str, Any] = {"width": 4, "depth": 32, "base_depth": 32, "batch": 2, "steps": 1}
+    with pytest.raises(Refused, match=r"stages 2: diversity compares .*; give stages: 1"):
+        measurement.measured(make_runs(family="resconv", **size, stages=2), "diversity")
+    runs = make_runs(family="resconv", **size, stages=1)
+    assert 0.2 < measurement.measured(runs, "diversity")[0]["slope_init"] < 0.8
 
 
 def test_diversity_of_a_language_model_is_that_of_its_layers(make_runs: MakeRuns) -> None:

@@ -18,6 +18,14 @@ def test_pages_are_those_that_the_tables_give() -> None:
     assert len(readme.splitlines()) <= 200
 
 
+def test_the_table_of_rules_tells_ties_divergence_and_rates_that_were_not_trained() -> None:
+    rows = {tuple(line.split(" | ")[:2]): line for line in pages.rule_table()}
+    chain, post = rows["| chain", "SGD"], rows["| ViT, norm after", "SGD"]
+    assert "| formula (FD), or divide it by the ratio of depths |" in chain
+    assert chain.endswith("| keep the rate: diverges |")
+    assert post.endswith("| outside of the trained rates: keep the rate |")
+
+
 def test_every_claim_is_on_the_page_of_claims_and_every_part_has_its_verdict() -> None:
     page = (ROOT / "CLAIMS.md").read_text()
     for paper, claims in store.params("claims.yaml").items():

@@ -13,8 +13,8 @@ from fathom.spec import Run
 from fathom.store import ROOT
 from fathom.sweeps.sweep import cost, version, work
 
-ROWS = 4
-DEAR = 3e11
+ROWS = 2
+DEAR = 1.5e11
 
 
 def cell(run: Run) -> str:

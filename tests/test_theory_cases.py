@@ -3,7 +3,9 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from conftest import MakeRuns
 from fathom import law, measurement, store, theory
 from fathom.networks.stack import stack
 from fathom.networks.tasks import task
@@ -219,3 +221,15 @@ def test_the_dictionary_of_columns_explains_what_solvers_make() -> None:
     assert {one.__name__ for one in SOLVED_BY.values()} == set(COLUMNS)
     for name in {name for made in COLUMNS.values() for name in made if "_limit" not in name}:
         assert f"`{name}`" in said, name
+
+
+def test_convolutions_are_trained_on_the_same_few_images(make_runs: MakeRuns) -> None:
+    entry: dict[str, Any] = {"family": "resconv", "width": 4, "depth": 3, "stages": 1}
+    runs = make_runs(**entry, base_width=4, base_depth=3, batch=4, steps=[1, 6], seed=[1, 2])
+    found = measurement.measured(runs, "trajectory")
+    by_steps = {run.optim.steps: row for run, row in zip(runs, found, strict=True)}
+    assert by_steps[6]["loss_full"] < by_steps[1]["loss_full"] < np.log(10)
+    said = [{"log2_lr": run.optim.log2_lr, "steps": run.optim.steps} for run in runs]
+    networks = pd.DataFrame([one | row for one, row in zip(said, found, strict=True)])
+    limit = law.proxy(networks, ["output_first"]).set_index("steps")["output_first_limit"]
+    assert limit[6] == pytest.approx(networks[networks.steps == 6]["output_first"].mean())

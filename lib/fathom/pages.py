@@ -72,15 +72,23 @@ def with_values(page: str) -> str:
 
 
 def rule_table() -> list[str]:
-    """The rule that costs least on each kind of network, and the one that costs most."""
+    """The rule that costs least on each kind of network with those not told apart from it, and the
+    one that costs most; behind it those whose rate lies outside of the rates that were trained."""
     lines = ["| network | optimizer | carried to | best rule | it costs | worst rule |"]
     lines.append("|---|---|---|---|---|---|")
     for one in law.advice(store.read).to_dict("records"):
-        worst = one["worst_regret"]
-        lost = f"{worst:.2f}" if worst < float("inf") else "diverges, or misses every trained rate"
-        cells = (one["network"], one["optimizer"], one["depths"], RULE_NAMES[one["rule"]])
+        best = ", or ".join(RULE_NAMES[name] for name in (one["rule"], *one["alike"]))
+        cells = (one["network"], one["optimizer"], one["depths"], best)
         costs = f"{one['regret']:.3f} [{one['low']:.3f}, {one['high']:.3f}]".replace("-", "−")
-        lines.append(f"| {' | '.join(cells)} | {costs} | {RULE_NAMES[one['worst']]}: {lost} |")
+        dear = []
+        if one["worst"]:
+            worst = one["worst_regret"]
+            lost = f"{worst:.2f}" if worst < float("inf") else "diverges"
+            dear.append(f"{RULE_NAMES[one['worst']]}: {lost}")
+        if one["untrained"]:
+            names = ", ".join(RULE_NAMES[name] for name in one["untrained"])
+            dear.append(f"outside of the trained rates: {names}")
+        lines.append(f"| {' | '.join(cells)} | {costs} | {'; '.join(dear)} |")
     return lines
 
 

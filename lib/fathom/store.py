@@ -5,6 +5,7 @@ it was made with. A table whose digest is wrong is refused: numbers edited by ha
 never become official. Everything is written beside its place and then moved into it.
 """
 
+import copy
 import errno
 import fcntl
 import hashlib
@@ -12,6 +13,7 @@ import io
 import json
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, TextIO
@@ -25,6 +27,7 @@ from ruamel.yaml.error import YAMLError
 from fathom.paths import ROOT, VARIABLE
 from fathom.spec import Refused, nearest
 
+_parsed = lru_cache(maxsize=4)(lambda text: YAML(typ="safe").load(text))  # which takes its time
 MADE_WITH = ("torch", "numpy", "scikit-learn", "scipy")
 
 
@@ -96,10 +99,8 @@ def read(name: str, root: str = "artifacts") -> pd.DataFrame:
 
 def parse(said: str) -> pd.DataFrame:
     """A table from its text; a key is a word even where its digits look like a number."""
-    words = {"key": str}
-    return pd.read_csv(
-        io.StringIO(said), comment="#", dtype=words, keep_default_na=False, na_values=[""]
-    )
+    how: dict[str, Any] = {"comment": "#", "keep_default_na": False, "na_values": [""]}
+    return pd.read_csv(io.StringIO(said), dtype={"key": str}, **how)
 
 
 def digest(name: str, root: str = "artifacts") -> str:
@@ -248,7 +249,7 @@ def _line(line: str) -> dict[str, Any] | None:
 def params(name: str = "params.yaml") -> dict[str, Any]:
     """A YAML file of the suite as plain data; raises Refused with the line that is wrong."""
     try:
-        said = YAML(typ="safe").load(ROOT / name)
+        said = copy.deepcopy(_parsed((ROOT / name).read_bytes()))
     except OSError:
         raise Refused(f"{name}: missing or unreadable") from None
     except YAMLError as error:

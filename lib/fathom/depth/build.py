@@ -19,7 +19,8 @@ class Value(NamedTuple):
     """What is known of a tensor: the node of the graph that it is, unless it does not depend on
     the input; the name of the weights it is made of and an identity for what was done to them;
     which `pieces` of which tensors it is made of; the pieces that went into it before, while they
-    were added up (`state`), and whether it was multiplied since."""
+    were added up (`state`), and whether it was multiplied since; whether it is a statistic of
+    its node, which a norm divides it by."""
 
     node: str | None = None
     label: str = ""
@@ -27,6 +28,7 @@ class Value(NamedTuple):
     pieces: Pieces = NOTHING
     state: Pieces = NOTHING
     multiplied: bool = False
+    statistic: bool = False
 
 
 def graph_of(run: Run) -> Graph:
@@ -141,9 +143,15 @@ class _Builder:
             index = tuple(leaf for leaf in one.operands[1:] if not isinstance(leaf, Ref))
             origin = one.operands[0]
             return came._replace(pieces=came.pieces | {(origin, index)})
+        if one.name in known.STATISTICS:
+            return came._replace(statistic=True)
+        if one.name in known.NORMS:
+            node = self.node("identity", f"{one.module} norm".strip(), nodes, "norm")
+            return came._replace(node=node, statistic=False)
         if one.name in known.ACTIVATIONS:
             name = f"{one.module} {one.name}".strip()
-            return came._replace(node=self.node("activation", name, nodes, one.name))
+            node = self.node("activation", name, nodes, one.name)
+            return came._replace(node=node, statistic=False)
         return came
 
     def seen(self, leaf: Any) -> Value:
@@ -189,7 +197,8 @@ class _Builder:
 
     def merge(self, one: Operation, active: list[Value]) -> Value:
         """Where paths meet. A path that meets itself goes on (x + x), bent where it is multiplied
-        with itself (attention of q, k and v that are pieces of one layer)."""
+        with itself (attention of q, k and v that are pieces of one layer), but where it is
+        divided by a statistic of itself, a norm written out."""
         kind, nodes = "product", _nodes(active)
         if one.name in known.ADDITIONS:
             kind = "addition"
@@ -197,7 +206,11 @@ class _Builder:
             kind = "concatenation"
         if len(nodes) == 1 and kind != "product":
             return active[0]
-        kind = "activation" if len(nodes) == 1 else kind
+        if kind == "product" and one.name != "contraction" and self.normed(active):
+            kind, one = "identity", one._replace(name="norm")
+            nodes = _nodes(value for value in active if not value.statistic)
+        elif len(nodes) == 1:
+            kind = "activation"
         mark = {"addition": "+", "concatenation": "concatenation"}.get(kind, one.name)
         node = self.node(kind, f"{one.module} {mark}".strip(), nodes, one.name)
         pieces = frozenset[Any]().union(*(value.pieces for value in active))
@@ -212,6 +225,14 @@ class _Builder:
                 "defined; Mamba and its kin are outside of the law"
             )
         return Value(node, state=pieces | state)
+
+    def normed(self, active: list[Value]) -> bool:
+        """Whether one node meets a statistic of itself or of its activation (its square)."""
+        whole = _nodes(value for value in active if not value.statistic)
+        made = _nodes(value for value in active if value.statistic)
+        return len(whole) == 1 == len(made) and (
+            made == whole or list(self.graph.pred[made[0]]) == whole
+        )
 
     def refuse(self, one: Operation, operands: list[Value]) -> None:
         """Note why a network with this operation has no depth."""

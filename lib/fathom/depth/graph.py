@@ -4,7 +4,8 @@ A graph is a networkx DiGraph whose nodes have a `kind`, one of KINDS, and may h
 carry activations. A layer has trained weights that act on all of what it reads; an embedding looks
 its weights up; an addition, a concatenation and a product merge paths (a product is an activation
 times another: attention, gates); activations are nonlinear, identities all the rest: norms,
-pooling, scales, biases.
+pooling, scales, biases. A graph that was traced also has the `operation` of a node: matrix,
+convolution, norm, or torch's own name.
 
 What counts (arXiv 2602.07494, as read in its reviews): a layer, and an addition, which is
 residual if one of its paths bypasses the layers of another. A bypass holds no layer, or one layer

@@ -41,6 +41,14 @@ ACTIVATIONS = LINKS | {
     *("exp", "log", "sin", "cos", "abs", "square", "clamp", "clamp_min", "clamp_max", "sign"),
     *("erf", "atan", "_safe_softmax"),
 }
+NORMS = {
+    *("layer_norm", "native_layer_norm", "group_norm", "native_group_norm", "instance_norm"),
+    *("batch_norm", "native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm"),
+    *("_batch_norm_impl_index", "_batch_norm_no_update", "_native_batch_norm_legit"),
+    *("_native_batch_norm_legit_no_training", "rms_norm", "_fused_rms_norm"),
+}
+STATISTICS = {"mean", "var", "std", "var_mean", "std_mean"}  # what a norm written out divides by
+SOFTMAX = {"softmax", "_softmax", "_safe_softmax"}
 ATTENTION = {
     "scaled_dot_product_attention",
     "_scaled_dot_product_flash_attention_for_cpu",

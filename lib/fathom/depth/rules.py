@@ -33,13 +33,16 @@ OPTIMIZERS = ("sgd", "adam")
 
 MEASURED = {0.0: "constant", -1.0: "inverse", -1.5: "three_halves"}  # exponents of a base rate
 OF_ONE = {"depth_mup": "Depth-muP", "completep": "CompleteP"}  # rules of one parametrization
+OWN_FIT = "own fit"  # the rule of a number
+UNKNOWN = "its cost was not measured"
 
 
 class Rate(NamedTuple):
     """A rate for the deeper network: its base-2 logarithm, the exponent in depth where the rule is
     a power, the rule, what it says; and what it cost in log loss above the deeper network's own
-    best rate on a kind of network measured here (None where it was not measured; not finite where
-    runs diverged or the rate left the grid). `assumed`: nobody said that it is this kind."""
+    best rate on a kind of network measured here (infinite where runs diverged, NaN where the rate
+    left the grid; None where no cost is known, and `why`). `assumed`: nobody said that it is this
+    kind."""
 
     log2_lr: float
     exponent: float | None
@@ -48,6 +51,7 @@ class Rate(NamedTuple):
     network: str = ""
     assumed: bool = False
     cost: Cost | None = None
+    why: str = ""
 
     def __str__(self) -> str:
         found = (
@@ -55,17 +59,21 @@ class Rate(NamedTuple):
         )
         taken = " (your network is taken for one; name network= if it is not)" * self.assumed
         if self.cost is None:
-            return f"{found}; its cost was not measured on {self.network}{taken}"
+            return f"{found}; {self.why} on {self.network}{taken}"
         depths = ", ".join(str(depth) for depth in self.cost.depths)
-        own = ""
-        if self.cost.rule == law.FITTED:
-            own = f"an exponent fitted there to depths up to {law.FITTED_TO}, "
-        where = f"on {self.network}, {own}carried to depths {depths}{taken}"
-        regret = self.cost.regret
-        if not math.isfinite(regret.value):
-            return f"{found}; {where}, it diverged or missed every rate that was trained"
-        interval = f"{regret.value:.3f} [{regret.low:.3f}, {regret.high:.3f}]"
-        return f"{found}; {where}, it cost {interval} in log loss against tuning"
+        who, also, regret = "it", "", self.cost.regret
+        if self.cost.exponent is not None:
+            value, low, high, *_ = self.cost.exponent
+            who = f"the exponent fitted there to depths up to {law.FITTED_TO}"
+            who = f"{who} ({value:.2f} [{low:.2f}, {high:.2f}])"
+            also = "; yours itself was not tried"
+        lost = f"cost {regret.value:.3f} [{regret.low:.3f}, {regret.high:.3f}] in log loss"
+        lost = f"{lost} against tuning"
+        if math.isinf(regret.value):
+            lost = "diverged"
+        elif math.isnan(regret.value):
+            lost = "lay outside of the rates that were trained"
+        return f"{found}; on {self.network}{taken}, carried to depths {depths}, {who} {lost}{also}"
 
 
 def rate(
@@ -81,12 +89,13 @@ def rate(
     the rule cost on a kind of network measured here.
 
     Depths are effective depths, or what `trace` returns. `rule` is a name in RULES, or an exponent
-    of your own (-1.2: rate ~ L^(-1.2)). Under all_paths a traced network gives its own paths, a
-    number those of a residual network of so many blocks. `network` is one of law.NETWORKS, which
-    names its optimizer; left out, a network without additions or a number is taken for a chain,
-    one with additions for a residual network in its variance form, under `optimizer` (sgd, adam;
-    sgd where it is left out). Raises Refused for depths that are equal or reversed, for unknown
-    rules and networks, and for a rule that was not measured on a network that is named."""
+    that you fitted yourself (-1.2: rate ~ L^(-1.2)). Under all_paths a traced network gives its own
+    paths, a number those of a residual network of so many blocks. `network` is one of
+    law.NETWORKS, which names its optimizer; left out, a traced network is of the kind that its
+    trace shows, a number a chain, or a residual network under rules that are made for one, under
+    `optimizer` (sgd, adam; sgd where it is left out). Raises Refused for depths that are equal or
+    reversed, for unknown rules and networks, and for a rule that was not measured on a network
+    that is named."""
     if network is not None and network not in law.NETWORKS:
         raise Refused(f"network {network!r} is not one of {'; '.join(law.NETWORKS)}")
     named = law.NETWORKS[network].optimizer.lower() if network else None
@@ -94,38 +103,50 @@ def rate(
         raise Refused(f"optimizer {optimizer} is not that of network {network}; leave one out")
     optimizer = named or optimizer or "sgd"
     found = _carried(log2_lr, shallow, deep, rule, optimizer)
-    near = network or _nearest(found.rule, shallow, optimizer)
-    cost = _cost(found, near)
+    traced = next((one for one in (deep, shallow) if isinstance(one, Trace)), None)
+    near = network or _nearest(found.rule, traced, optimizer)
+    cost, why = _cost(found, near)
     if cost is None and network and found.rule in RULES:
         raise Refused(
             f"rule {found.rule} was not measured on {network}; leave network out, or choose another"
         )
-    return found._replace(network=near, assumed=network is None, cost=cost)
+    return found._replace(network=near, assumed=network is None, cost=cost, why=why)
 
 
-def _nearest(rule: str, shallow: float | Trace, optimizer: str) -> str:
-    """The kind of network that one is taken for where nobody says which it is."""
-    name = "SGD" if optimizer == "sgd" else "Adam"
-    if rule in OF_ONE and f"residual, {OF_ONE[rule]}, {name}" in law.NETWORKS:
-        return f"residual, {OF_ONE[rule]}, {name}"
-    blocks = rule == "all_paths" or rule in OF_ONE
-    if isinstance(shallow, Trace):
-        blocks = rule in OF_ONE or shallow.additions > 0
-    return f"residual, variance form, {name}" if blocks else f"chain, {name}"
+def _nearest(rule: str, traced: Trace | None, optimizer: str) -> str:
+    """The kind of network that one is taken for where nobody says which it is, whether or not
+    law.NETWORKS has it."""
+    kind = "residual" if rule == "all_paths" or rule in OF_ONE else "chain"
+    kind = traced.kind if traced else kind
+    form = f", {OF_ONE.get(rule, 'variance form')}" if kind == "residual" else ""
+    return f"{kind}{form}, {'SGD' if optimizer == 'sgd' else 'Adam'}"
 
 
-def _cost(found: Rate, network: str) -> Cost | None:
-    """What the rule cost there: tables carry base rates, so that the power of depth which a
-    parametrization gives the rate itself comes off its exponent."""
-    own = law.NETWORKS[network].own
-    rule: str | None = found.rule
-    if found.rule in OF_ONE and OF_ONE[found.rule] not in network:
-        return None
-    if found.exponent is not None:
-        rule = MEASURED.get(found.exponent - own, None if found.rule in RULES else law.FITTED)
+def _cost(found: Rate, network: str) -> tuple[Cost | None, str]:
+    """What the rule cost there, or why nobody knows: tables carry base rates, so that the power of
+    depth which a parametrization gives the rate itself comes off its exponent."""
+    if network not in law.NETWORKS or OF_ONE.get(found.rule, "") not in network:
+        return None, UNKNOWN
+    own, exponent, rule = law.NETWORKS[network].own, found.exponent, found.rule
+    if exponent is not None:
+        rule = MEASURED.get(exponent - own, law.FITTED if rule == OWN_FIT else "")
     elif own:
-        return None
-    return law.regret(store.read, network, rule) if rule else None
+        return None, UNKNOWN
+    cost = law.regret(store.read, network, rule)
+    if cost is None or cost.exponent is None or exponent is None:
+        return cost, "" if cost else UNKNOWN
+    trained = [
+        one
+        for one, name in MEASURED.items()
+        if (tried := law.regret(store.read, network, name)) and math.isfinite(tried.regret.value)
+    ]
+    low, high = min([cost.exponent.low, *trained]), max([cost.exponent.high, *trained])
+    if low <= exponent <= high:
+        return cost, ""
+    return None, (
+        f"no cost is given: exponents that were fitted to depths up to {law.FITTED_TO}, or tried "
+        f"without diverging, lie between {low:.2f} and {high:.2f}"
+    )
 
 
 def _carried(
@@ -151,10 +172,10 @@ def _carried(
     if not isinstance(rule, str):
         if not _finite(rule):
             raise Refused(f"rule {rule!r} is no exponent; give a number such as -1.5, or a name")
-        said = f"rate ~ L^({rule:g}), an exponent of your own"
-        return Rate(log2_lr + rule * math.log2(end / start), float(rule), f"L^({rule:g})", said)
+        said = f"rate ~ L^({rule:g}), an exponent that you fitted yourself"
+        return Rate(log2_lr + rule * math.log2(end / start), float(rule), OWN_FIT, said)
     if rule not in RULES:
-        raise Refused(f"rule {rule!r} {nearest(rule, RULES)}; or give an exponent of your own")
+        raise Refused(f"rule {rule!r} {nearest(rule, RULES)}; or give an exponent that you fitted")
     if rule in EXPONENTS:
         exponent = EXPONENTS[rule][OPTIMIZERS.index(optimizer)]
         return Rate(log2_lr + exponent * math.log2(end / start), exponent, rule, RULES[rule])

@@ -11,6 +11,7 @@ from fathom.depth.build import graph_of
 from fathom.depth.capture import Chosen, Run, evaluating, exported
 from fathom.depth.effective import EffectiveDepth, Paths, effective_depth, path_counts
 from fathom.depth.graph import Graph, counted
+from fathom.depth.kind import kind_of
 from fathom.depth.watch import watched
 from fathom.spec import Refused
 
@@ -19,7 +20,8 @@ OUTPUTS = ("logits", "last_hidden_state", "prediction", "sample")
 
 class Trace(NamedTuple):
     """A module's graph and its depth by the shortest path, which also names what the published
-    convention finds; its layers and residual additions; all its paths; how it was captured."""
+    convention finds; its layers and residual additions; all its paths; how it was captured; which
+    kind of network it is."""
 
     graph: Graph
     depth: EffectiveDepth
@@ -27,6 +29,7 @@ class Trace(NamedTuple):
     additions: int
     paths: Paths
     how: str
+    kind: str
 
     def __str__(self) -> str:
         return f"{self.depth}; {self.layers} layers and {self.additions} additions in all"
@@ -50,6 +53,7 @@ def trace(module: nn.Module, *example: Any, stem: bool = False) -> Trace:
         len(found.residual),
         path_counts(graph, stem=stem),
         run.how,
+        kind_of(found),
     )
 
 

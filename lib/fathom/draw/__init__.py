@@ -5,6 +5,7 @@ style, parametrization a panel, nonlinearity one of a few colours. Theory is bla
 dashed. Bands and bars come from `law`. Sizes are final: inches on paper, points of type.
 """
 
+from fathom.draw.fits import fits
 from fathom.draw.graphs import network
 from fathom.draw.hyperparameters import Swept, hyperparameters
 from fathom.draw.kinks import kinks

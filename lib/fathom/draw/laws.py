@@ -46,7 +46,9 @@ ARMS = {  # rules and matrices in a branch
     ("ode", 2): "2 matrices, branch 1/L",
 }
 ROOM = 0.025  # on the left of names of rows, as a share of the page
-TRAINED, FROZEN = "trained", "ends frozen"
+TRAINED, FROZEN, ALL = "trained", "ends frozen", "one step, all"
+MARKERS = {FROZEN: "D", ALL: "^"}
+FAMILIES = {"resconv": "conv., ", "vit": "ViT, "}
 LEAST = 0.075  # between two names, as a share of the axis
 WARM = "#CC6677"
 WORST = 0.2  # log loss: the regret whose colour is the darkest
@@ -131,7 +133,10 @@ def _chart(axes: Axes, chart: Chart) -> None:
 def arms(found: pd.DataFrame) -> list[str]:
     """The names of the arms of a table with columns family, rules and block_depth."""
     rows = found[["family", "rules", "block_depth"]].itertuples(index=False, name=None)
-    return ["chain" if own == "mlp" else ARMS[(rules, deep)] for own, rules, deep in rows]
+    return [
+        "chain" if own == "mlp" else FAMILIES.get(own, "") + ARMS[(rules, deep)]
+        for own, rules, deep in rows
+    ]
 
 
 def _name_ends(axes: Axes, lines: Sequence[Rates]) -> None:
@@ -153,19 +158,19 @@ def _name_ends(axes: Axes, lines: Sequence[Rates]) -> None:
 @styled
 def exponent_map(found: pd.DataFrame, chain: str) -> Figure:
     """Exponents of the rate in depth, predicted against measured: on the left all of them beside
-    the diagonal, on the right arm by arm. Columns: arm, kind (sgd, adam), how (one step, trained,
-    ends frozen), predicted, value, low, high; arms in the order of the table; `chain` is the one
-    without branches.
+    the diagonal, on the right arm by arm. Columns: arm, kind (sgd, adam), how (one step; one step,
+    all; trained; ends frozen), predicted, value, low, high; arms in the order of the table; `chain`
+    is the one without branches.
 
-    Filled: one step; hollow: trained. The prediction is a black bar."""
+    Filled: one step (of all layers a triangle); hollow: trained. The prediction is a black bar."""
     figure = Figure(figsize=(PAGE, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.25])
     arms = list(dict.fromkeys(found["arm"]))
     for _, one in found.iterrows():
-        colour, trained = HUES[one["kind"]], one["how"] != "one step"
+        colour, trained = HUES[one["kind"]], one["how"] in (TRAINED, FROZEN)
         shift = (0.022 if one["kind"] == "sgd" else -0.022) + (0.045 if trained else 0.0)
         look: dict[str, Any] = {
-            "marker": "s" if one["arm"] == chain else "D" if one["how"] == FROZEN else "o",
+            "marker": "s" if one["arm"] == chain else MARKERS.get(one["how"], "o"),
             "color": colour,
             "markersize": 4,
             "markerfacecolor": "white" if trained else colour,
@@ -193,6 +198,7 @@ def exponent_map(found: pd.DataFrame, chain: str) -> Figure:
         Line2D([], [], color=HUES["sgd"], marker="o", linestyle="", markersize=4, label="SGD"),
         Line2D([], [], color=HUES["adam"], marker="o", linestyle="", markersize=4, label="Adam"),
         Line2D([], [], color="0.3", marker="o", linestyle="", markersize=4, label="one step"),
+        Line2D([], [], color="0.3", marker="^", linestyle="", markersize=4, label=ALL),
         Line2D([], [], color="0.3", marker="o", mfc="white", linestyle="", ms=4, label=TRAINED),
         Line2D([], [], color="0.3", marker="D", mfc="white", linestyle="", ms=4, label=FROZEN),
         Line2D([], [], color="0.3", marker="s", linestyle="", markersize=4, label="chain"),

@@ -1,12 +1,14 @@
 """Which rule carries a rate to a deeper network of each kind, and what it costs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from fathom.law.curves import each
-from fathom.law.interval import Interval, where
+from fathom.law.interval import Interval, interval, minus, where
+from fathom.law.measures import slope
 
 
 class Kind(NamedTuple):
@@ -23,12 +25,13 @@ class Kind(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What a rule costs in log loss above the best, the deeper networks it is averaged over, and
-    the rule that was measured."""
+    """What a rule costs in log loss above the best, the deeper networks it is averaged over, the
+    rule that was measured, and under the rule FITTED the exponent that was fitted, over seeds."""
 
     regret: Interval
     depths: tuple[int, ...]
     rule: str
+    exponent: Interval | None = None
 
 
 FITTED = "fitted"  # the rule that carries a rate by an exponent fitted to depths up to FITTED_TO
@@ -38,6 +41,7 @@ _FROM_THREE = {"depth": [6, 8, 12, 16, 24]}
 _ZERO = {"rules": "am_mup", "order": "pre", "block_depth": 1, "train_ends": True, **_FROM_THREE}
 _BLOCK = {"family": "resconv", "norm": "none", "dropout": 0.0, **_FROM_THREE}
 _LAYERS = {"depth": [2, 4, 8]}
+_ALL_RULES = {"seed": [611, 612, 613, 614, 615]}  # the others have the rates near the optimum only
 
 
 def _kinds() -> dict[str, Kind]:
@@ -49,7 +53,7 @@ def _kinds() -> dict[str, Kind]:
         fitted = "law/laws_chain_fitted" if kind == "sgd" else ""
         found[f"chain, {name}"] = Kind(chain, {**_CHAIN, **_FROM_THREE, **own}, name, 0.0, fitted)
         found[f"residual, variance form, {name}"] = Kind(residual, {**_ZERO, **own}, name)
-        multiplier = {"rules": "depth_mup", **_FROM_THREE, **own}
+        multiplier = {"rules": "depth_mup", **_FROM_THREE, **own, **_ALL_RULES}
         own_power = 0.0 if kind == "sgd" else -1 / 2
         found[f"residual, Depth-muP, {name}"] = Kind(residual, multiplier, name, own_power)
         for place, said in (("post", "norm after"), ("pre", "norm before")):
@@ -57,7 +61,10 @@ def _kinds() -> dict[str, Kind]:
             found[f"ViT, {said}, {name}"] = Kind(transformers, rows, name)
         text = {"family": "lm", **_LAYERS, **own}
         found[f"language model, {name}"] = Kind(transformers, text, name)
-    completep = {"rules": "ode", "kind": "adam", **_FROM_THREE}
+    completep = {"rules": "ode", "kind": "adam", **_FROM_THREE, **_ALL_RULES}
+    for name, family in (("chain", "mlp"), ("residual, Depth-muP", "resmlp")):
+        deep = {"family": family, "depth": 48}
+        found[f"{name}, 16 times deeper, SGD"] = Kind("law/laws_deep_transfer", deep, "SGD")
     found["residual, CompleteP, Adam"] = Kind(residual, completep, "Adam")
     found["residual, block z + phi(W z), SGD"] = Kind(
         residual, {"rules": "am_mup", "order": "post", **_FROM_THREE}, "SGD"
@@ -76,12 +83,17 @@ def regrets(read: Callable[[str], pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """What each rule costs on each kind of network (a key of NETWORKS) in log loss above the best,
     averaged over deeper networks: columns prediction, value, low, high, seeds. `read` gives a
     table by its name; rates are carried from depth 3, of transformers from one layer, to the
-    `deeper` ones. A rate outside of the trained rates gives NaN."""
+    `deeper` ones. The value is infinite where a run diverges, else NaN where a rate lies outside
+    of those that were trained."""
     tables = {name: read(name) for name in {kind.table for kind in NETWORKS.values()}}
-    return {
-        label: each("mean_regret", where(tables[kind.table], kind.rows), ["prediction"])
-        for label, kind in NETWORKS.items()
-    }
+    return {label: _costs(where(tables[kind.table], kind.rows)) for label, kind in NETWORKS.items()}
+
+
+def _costs(rows: pd.DataFrame) -> pd.DataFrame:
+    """What each rule costs in some rows of a table of transferred rates."""
+    found = each("mean_regret", rows, ["prediction"])
+    diverged = rows.loc[rows["regret"] == np.inf, "prediction"]
+    return found.assign(value=found["value"].mask(found["prediction"].isin(diverged), np.inf))
 
 
 def deeper(read: Callable[[str], pd.DataFrame], network: str) -> tuple[int, ...]:
@@ -105,30 +117,61 @@ def regret(read: Callable[[str], pd.DataFrame], network: str, rule: str) -> Cost
     rows = carried[(carried["prediction"] == rule) & (carried["depth"] > seen)]
     if rows.empty:
         return None
-    (one,) = each("mean_regret", rows, ["prediction"]).to_dict("records")
+    (one,) = _costs(rows).to_dict("records")
     cost = Interval(one["value"], one["low"], one["high"], int(one["seeds"]))
-    return Cost(cost, tuple(sorted(int(depth) for depth in rows["depth"].unique())), rule)
+    depths = tuple(sorted(int(depth) for depth in rows["depth"].unique()))
+    if rule != FITTED:
+        return Cost(cost, depths, rule)
+    every = {name: said for name, said in kind.rows.items() if name != "depth"}
+    near = where(read(table), {**every, "prediction": rule})
+    near = near[near["depth"] <= seen]
+    optima = near.assign(optimum=near["log2_lr"] - near["missed"], flag="")
+    return Cost(cost, depths, rule, slope(optima, along="depth", given={}))
 
 
 def advice(read: Callable[[str], pd.DataFrame]) -> pd.DataFrame:
-    """For every kind of network the rule that costs least and the one that costs most: columns
-    network, optimizer, depths, rule, regret, low, high, worst, worst_regret (infinite where a run
-    diverges, or the rate lies outside of all that were trained)."""
+    """For every kind of network the rule that costs least and, of the rules told apart from it,
+    the one that costs most: columns network, optimizer, depths, rule, alike (the rules not told
+    apart from it, the cheaper first), regret, low, high, worst, worst_regret (infinite where a run
+    diverges), untrained (the rules whose rate lies outside of those that were trained, which are
+    neither alike nor worst). `worst` is empty, its regret NaN, where no other rule is left."""
     rows = []
     for label, found in regrets(read).items():
-        ranked = found.assign(value=found["value"].fillna(float("inf"))).sort_values("value")
-        best, *_, worst = ranked.to_dict("records")
+        kind = NETWORKS[label]
+        ranked = found.sort_values("value")  # NaN comes last
+        best, *others = ranked.to_dict("records")
+        untrained = tuple(ranked.loc[ranked["value"].isna(), "prediction"])
+        others = [one for one in others if one["prediction"] not in untrained]
+        alike = _alike(where(read(kind.table), kind.rows), best, others)
+        apart = [one for one in others if one["prediction"] not in alike]
+        worst = apart[-1] if apart else {"prediction": "", "value": np.nan}
         rows.append(
             {
                 "network": label.rsplit(", ", 1)[0],
-                "optimizer": NETWORKS[label].optimizer,
+                "optimizer": kind.optimizer,
                 "depths": ", ".join(str(depth) for depth in deeper(read, label)),
                 "rule": best["prediction"],
+                "alike": alike,
                 "regret": best["value"],
                 "low": best["low"],
                 "high": best["high"],
                 "worst": worst["prediction"],
                 "worst_regret": worst["value"],
+                "untrained": untrained,
             }
         )
     return pd.DataFrame(rows)
+
+
+def _alike(
+    rows: pd.DataFrame, best: Mapping[Any, Any], others: Sequence[Mapping[Any, Any]]
+) -> tuple[str, ...]:
+    """The rules with a finite cost whose regret, averaged over depths seed by seed, differs from
+    the best rule's by an interval over seeds that contains zero."""
+    seeds = rows.groupby(["prediction", "seed"])["regret"].mean()
+    found = []
+    for name in (one["prediction"] for one in others if np.isfinite(one["value"])):
+        gap = interval(minus(seeds[name], seeds[best["prediction"]]).to_numpy(float))
+        if gap.low <= 0 <= gap.high:
+            found.append(name)
+    return tuple(found)

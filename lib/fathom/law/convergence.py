@@ -33,8 +33,8 @@ def departures(
 
 def proxy(networks: pd.DataFrame, of: Sequence[str]) -> pd.DataFrame:
     """Large networks that stand for a limit: the columns `of` averaged over seeds, as a table of
-    limits, by steps. Source: Depthwise transfer, Fig. 5(b)."""
-    mean = networks.groupby("steps")[[*of]].mean()
+    limits, by rate and steps. Source: Depthwise transfer, Fig. 5(b)."""
+    mean = networks.groupby(["log2_lr", "steps"])[[*of]].mean()
     return mean.add_suffix("_limit").reset_index()
 
 

@@ -1,0 +1,60 @@
+"""What a fitted exponent owes to the fit."""
+
+import math
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fathom.draw.laws import EXPONENTS, HUES, ROOM, Chart, Row
+from fathom.draw.panels import exponents
+from fathom.draw.style import PAGE, powers_of_two, styled
+
+ROW = 0.16  # inches
+APART = 0.06  # octaves of depth between the points of two lines
+
+
+@styled
+def fits(charts: Sequence[Chart], rows: Sequence[Row], *, low: float) -> Figure:
+    """Local slopes against depth, a panel for each chart (its lines with columns depth, value, low,
+    high; its theories dashed; bars end at `low`), and below them a list of exponents."""
+    below = ROW * len(rows) + 0.5
+    figure = Figure(figsize=(PAGE, 2.0 + below), layout="constrained")
+    figure.set_layout_engine("constrained", rect=(ROOM, 0, 1 - ROOM, 1))
+    upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=[2.0, below])[:, 0]
+    row = upper.subplots(1, len(charts), sharey=True, squeeze=False)[0]
+    for axes, chart in zip(row, charts, strict=True):
+        _local(axes, chart, low)
+    row[0].set_ylabel("local exponent")
+    row[0].set_ylim(low, 0.2)
+    last = lower.subplots()
+    exponents(last, [(one.label, one.found, HUES[one.hue]) for one in rows])
+    last.set_title("One exponent, fitted in four ways")
+    for value in EXPONENTS:
+        last.axvline(value, color="black", linestyle="--", linewidth=0.8, zorder=0)
+    last.set_xticks(list(EXPONENTS), list(EXPONENTS.values()))
+    return figure
+
+
+def _local(axes: Axes, chart: Chart, low: float) -> None:
+    for i, line in enumerate(chart.lines):
+        table, hue = line.best.sort_values("depth"), HUES[line.hue]
+        places = [math.log2(depth) + APART * i for depth in table["depth"]]
+        axes.plot(places, table["value"], color=hue, marker="o", markersize=3.5, linewidth=1)
+        axes.vlines(places, table["low"].clip(lower=low), table["high"], color=hue, linewidth=1)
+        start = (places[0], float(table["value"].iloc[0]))
+        axes.annotate(line.label, start, (4, 8), textcoords="offset points", color=hue)
+    for label, curve in chart.theories.items():
+        places = [math.log2(depth) for depth in curve["depth"]]
+        axes.plot(places, curve["value"], color="black", linestyle="--", linewidth=1, zorder=6)
+        axes.annotate(
+            label,
+            (places[-1], float(curve["value"].iloc[-1])),
+            (0, 12),
+            textcoords="offset points",
+            ha="right",
+        )
+    axes.margins(x=0.25)
+    powers_of_two(axes.xaxis, 5)
+    axes.set_title(chart.title)
+    axes.set_xlabel("depth")
