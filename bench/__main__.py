@@ -29,11 +29,12 @@ def main() -> None:
     parser.add_argument(
         "--images", action="store_true", help="a step of the families of images only, 5 minutes"
     )
+    parser.add_argument("--steps", action="store_true", help="the first table only, 10 minutes")
     said = parser.parse_args()
     quick, root = said.quick, "build/quick" if said.quick else "artifacts"
     images = ("images", lambda quick: steps.measure(quick, steps.images(quick)), report.steps)
     both = (("step", steps.measure, report.steps), ("sweep", sweeps.measure, report.sweeps))
-    for name, part, show in (images,) if said.images else both:
+    for name, part, show in (images,) if said.images else both[:1] if said.steps else both:
         table = part(quick)
         print(f"\n{show(table)}\n", flush=True)
         store.write(rounded(table), f"bench/{name}", root)

@@ -8,7 +8,7 @@ it one core, and XLA one thread.
 
 import json
 import sys
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import jax  # pyright: ignore[reportMissingImports]
@@ -18,7 +18,7 @@ from fathom.networks.stack import stack
 from fathom.networks.tasks import task
 from fathom.spec import Net, Run
 
-PHI = {"relu": jax.nn.relu, "tanh": jnp.tanh}
+PHI = {"relu": jax.nn.relu, "tanh": jnp.tanh, "gelu": partial(jax.nn.gelu, approximate=False)}
 
 
 def forward(net: Net, weights: list[Any], x: Any) -> Any:

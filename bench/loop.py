@@ -13,6 +13,14 @@ from fathom.networks.tasks import CONTEXT, task
 from fathom.spec import Net, Run
 from torch import Tensor, nn
 
+PHI: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "abs": torch.abs,
+    "tanh": torch.tanh,
+    "gelu": nn.functional.gelu,
+    "linear": nn.Identity(),
+}
+
 
 class Chain(nn.Module):
     """Matrices with phi between them."""
@@ -20,7 +28,7 @@ class Chain(nn.Module):
     def __init__(self, net: Net, inputs: int, outputs: int) -> None:
         super().__init__()
         widths = [inputs, *net.depth * [net.width], outputs]
-        self.phi = getattr(torch, net.phi)
+        self.phi = PHI[net.phi]
         self.layers = nn.ModuleList(nn.Linear(*pair, bias=False) for pair in pairwise(widths))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -44,7 +52,7 @@ class Residual(nn.Module):
 
     def __init__(self, net: Net, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.phi, self.center, self.branch = getattr(torch, net.phi), net.center, net.depth**-0.5
+        self.phi, self.center, self.branch = PHI[net.phi], net.center, net.depth**-0.5
         self.stem, self.blocks = nn.Linear(inputs, net.width, bias=False), blocks(net)
         layer = net.norm == "layer"
         self.norm = nn.LayerNorm(net.width, elementwise_affine=False) if layer else nn.Identity()

@@ -51,7 +51,9 @@ def settings(quick: bool) -> list[Run]:
         *(_residual(width) for width in (32, 64, 128, 256)),
         _residual(64, batch=32),
         _residual(64, phi="tanh"),
+        _residual(64, phi="gelu"),
         _chain(128, 8),
+        _chain(128, 8, phi="tanh"),
         _language(32, depth=8),
     ]
 
@@ -97,8 +99,8 @@ def _residual(width: int, depth: int = 16, batch: int = 64, phi: str = "relu") -
     return Run(net=net, rules="depth_mup", base=base, optim=optim, task="digits_random", seed=1)
 
 
-def _chain(width: int, depth: int) -> Run:
-    net = Net(family="mlp", width=width, depth=depth, init_gain=2.0)
+def _chain(width: int, depth: int, phi: str = "relu") -> Run:
+    net = Net(family="mlp", width=width, depth=depth, phi=phi, init_gain=2.0)
     optim = Optim(kind="sgd", log2_lr=-5, batch=64, steps=500)
     base = Base(width=width, depth=depth)
     return Run(net=net, rules="sp", base=base, optim=optim, task="digits_random", seed=1)
