@@ -1,5 +1,6 @@
 """The factors that `make mutate` removes, one by one."""
 
+from mutations_factors import FACTORS
 from mutations_law import LAW, Mutation
 
 KERNELS = "training/kernels"
@@ -170,7 +171,7 @@ MUTATIONS = [
         "rate(run, role) * run.optim.decay",
         "lm",
     ),
-    Mutation("gamma_0 in the rate", STACK, "gamma ** (2 if sgd else 1)", "1", "image_families"),
+    Mutation("gamma_0 in the rate", STACK, "gamma ** (2 if sgd else 1)", "1", "slips"),
     Mutation(
         "a bias's depth",
         TABLES,
@@ -247,4 +248,5 @@ MUTATIONS = [
     ),
     Mutation("the digest of a table", "store.py", "or words[2] != _digest(body)", "", "store"),
     *LAW,
+    *FACTORS,
 ]

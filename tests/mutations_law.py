@@ -58,6 +58,20 @@ LAW = [
         "theory_dmft_responses",
     ),
     Mutation(
+        "what h answers in a linear limit",
+        "theory/linear_dmft.py",
+        "answer = stream[block, new, fields.at(BACKWARD, block)]",
+        "answer = 0 * stream[block, new, fields.at(BACKWARD, block)]",
+        "theory_dmft_linear",
+    ),
+    Mutation(
+        "what g answers in a linear limit",
+        "theory/linear_dmft.py",
+        "answer = gradient[block + 1, new, fields.at(FORWARD, block)]",
+        "answer = 0 * gradient[block + 1, new, fields.at(FORWARD, block)]",
+        "theory_dmft_linear",
+    ),
+    Mutation(
         "lengths cubed over all paths",
         "depth/effective.py",
         "three + 3 * (two + one) + number",

@@ -2,17 +2,20 @@
 does: coordinate checks and the symmetry of multipliers, initialisation and rates."""
 
 import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
 import torch
 from fathom.measurement import measured
 from fathom.networks.families import build
-from fathom.networks.layers import Conv, Linear, Vector
+from fathom.networks.layers import Vector
+from fathom.networks.parametrization import PARAMETRIZATIONS, Parametrization, Power, Rule
 from fathom.networks.stack import rate, stack
 from fathom.networks.tasks import task
-from fathom.spec import Base, Net, Optim, Run
+from fathom.spec import FAMILIES, Base, Net, Optim, Run
 from fathom.training.train import learned, train
+from torch import Tensor
 
 
 class Powers(NamedTuple):
@@ -138,30 +141,51 @@ def test_the_output_moves_no_further_in_wider_networks_but_does_in_the_standard_
     assert right < 0.2 and wrong > right + 0.3
 
 
-@pytest.mark.parametrize("family", ["cnn", "resconv", "vit"])
-def test_a_factor_moved_from_the_weights_to_the_multiplier_changes_nothing(family: str) -> None:
-    """abc-symmetry: a multiplier m with entries over m and the SGD rate over m^2."""
-    run = run_of(family, "mup", "sgd", **PLAIN[family])
-    nets, factor = stack([run]), 4.0
-    moved = nets._replace(
-        weights=[w / factor if isinstance(layer, Linear | Conv) else w.clone()
-                 for layer, w in zip(nets.model.layers, nets.weights, strict=True)],
-        mults=[m * (factor if isinstance(layer, Linear | Conv) else 1)
-               for layer, m in zip(nets.model.layers, nets.mults, strict=True)],
-        scaled=frozenset(range(len(nets.weights))),
-    )  # fmt: skip
-    about = task(run.task)
-    x, y = about.x[None, :4], about.y[None, :4]
-    for one, power in ((nets, 0), (moved, 2)):
-        for weight in one.weights:
-            weight.requires_grad_()
-        loss = torch.nn.functional.cross_entropy(one(x)[0][0], y[0])
-        grads = torch.autograd.grad(loss, one.weights)
-        with torch.no_grad():
-            for layer, weight, grad in zip(one.model.layers, one.weights, grads, strict=True):
-                vector = isinstance(layer, Vector)
-                weight -= 2.0**-5 * grad / (1 if vector else factor**power)
-    torch.testing.assert_close(nets(x)[0], moved(x)[0], rtol=1e-4, atol=1e-5)
+def with_factors(rules: str, left: str) -> Parametrization:
+    """A parametrization whose weights begin smaller by factors, a different one for every kind,
+    that their multipliers bring back, with the rates that make up for them; vectors, which have no
+    entries to begin smaller, keep their rules. `left` names a part that stays as it
+    was, or none."""
+    before, shifts = PARAMETRIZATIONS[rules], {"input": 0.5, "block": 1.0, "readout": -1.0}
+    times = {"mult": 1, "init": -1, "sgd": -2, "adam": -1, "eps": 1, "decay": 1}
+    after = {}
+    for role, shift in shifts.items():
+        old = before.rule(role)._asdict()
+        after[role] = Rule(
+            **{name: Power(old[name].width + (name != left) * times[name] * shift, old[name].depth)
+               for name in old}
+        )  # fmt: skip
+    return replace(before, rules={**before.rules, "norm:last": before.rule("norm:last"), **after})
+
+
+def outputs(family: str, kind: str) -> list[Tensor]:
+    """Outputs before training and after three steps, away from base size and with every vector
+    there is; under Adam with a decay."""
+    run = run_of(family, "depth_mup", kind, wider=2, deeper=2)
+    moves = {"log2_lr": -8.0, "decay": 2.0} if kind == "adam" else {"log2_lr": -5.0}
+    run = run.model_copy(update={"optim": run.optim.model_copy(update=moves)})
+    nets, x = stack([run]), task(run.task).x[None, :4]
+    (taught,) = learned(nets, [3])
+    with torch.no_grad():
+        return [one(x)[0] for one in (nets, taught)]
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_factor_moved_from_the_weights_to_the_multiplier_changes_nothing(
+    family: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """abc-symmetry: a multiplier m with entries over m, the SGD rate over m^2 or the Adam rate
+    over m. Of Adam it is exact where epsilon is times m, as the gradients are."""
+    monkeypatch.setattr("fathom.networks.stack.EPSILON", 1e-2)
+    start, end = outputs(family, kind)
+    for left in ("", *(("sgd",) if kind == "sgd" else ("adam", "eps", "decay"))):
+        with monkeypatch.context() as patch:
+            patch.setitem(PARAMETRIZATIONS, "depth_mup", with_factors("depth_mup", left))
+            first, last = outputs(family, kind)
+        torch.testing.assert_close(first, start, rtol=1e-4, atol=1e-5)
+        off = float((last - end).norm() / (end - start).norm())
+        assert off > 1e-2 if left else off < 1e-4, left
 
 
 @pytest.mark.parametrize("family", ["cnn", "resconv", "vit", "lm"])

@@ -2,12 +2,10 @@
 and what is refused."""
 
 import importlib
-import math
 from typing import Any
 
 import pytest
 import torch
-from fathom.networks.families import build
 from fathom.networks.layers import Vector
 from fathom.networks.stack import rate, stack
 from fathom.paths import ROOT
@@ -111,21 +109,6 @@ def test_what_is_held_out_is_seen_without_dropout() -> None:
         train(runs_of({**net, **more}), steps=0).held_out[0] for more in ({}, {"dropout": 0.5})
     )
     assert plain == dropped
-
-
-@pytest.mark.parametrize(("kind", "power"), [("sgd", 2), ("adam", 1)])
-@pytest.mark.parametrize("family", ["resconv", "cnn", "resmlp", "vit"])
-def test_gamma_0_divides_the_output_and_multiplies_the_rate(
-    family: str, kind: str, power: int
-) -> None:
-    net = {"resconv": TWO, "vit": VIT}.get(family, {**CONV, "family": family})
-    (one,), (four,) = (
-        runs_of({**net, **more}, kind=kind, log2_lr=-8) for more in ({}, {"gamma_0": 4.0})
-    )
-    x = torch.randn(1, 4, 64)
-    torch.testing.assert_close(stack([four])(x)[0] * 4, stack([one])(x)[0])
-    for layer in build(one.net, 64, 10).layers:
-        assert math.isclose(rate(four, layer.role), 4**power * rate(one, layer.role))
 
 
 def test_at_a_large_gamma_0_features_move_more_at_the_same_pace_of_the_output() -> None:
