@@ -104,7 +104,7 @@ def shrink(clone: Path) -> None:
     examples are held out, which would take most of the time."""
     yaml = YAML(typ="safe", pure=True)
     params = yaml.load(clone / "params.yaml")
-    small = {engine: shrunk(params[engine]) for engine in ("sweep", "probe", "limit")}
+    small = {engine: shrunk(params[engine]) for engine in ("sweep", "probe", "limit", "law")}
     with (clone / "params.yaml").open("w") as file:
         yaml.dump({**params, **small}, file)
     tasks = clone / "lib/fathom/networks/tasks.py"

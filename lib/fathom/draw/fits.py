@@ -38,7 +38,9 @@ def fits(charts: Sequence[Chart], rows: Sequence[Row], *, low: float) -> Figure:
 
 def _local(axes: Axes, chart: Chart, low: float) -> None:
     for i, line in enumerate(chart.lines):
-        table, hue = line.best.sort_values("depth"), HUES[line.hue]
+        table, hue = line.best.dropna().sort_values("depth"), HUES[line.hue]
+        if table.empty:
+            continue
         places = [math.log2(depth) + APART * i for depth in table["depth"]]
         axes.plot(places, table["value"], color=hue, marker="o", markersize=3.5, linewidth=1)
         axes.vlines(places, table["low"].clip(lower=low), table["high"], color=hue, linewidth=1)

@@ -10,6 +10,7 @@ import pandas as pd
 from fathom.law.formula import finite_depth
 from fathom.law.interval import UNUSABLE, Interval, interval
 
+LEAST = 1e-9  # octaves: a scatter of zero has no weight
 FITS: dict[str, Mapping[str, Any]] = {
     "least squares": {},
     "weighted": {"weighted": True},
@@ -20,12 +21,12 @@ FITS: dict[str, Mapping[str, Any]] = {
 
 def local_slopes(best: pd.DataFrame, *, along: str = "depth") -> pd.DataFrame:
     """Octaves the optimum moves per doubling between each size and the next, seed by seed:
-    columns along (their geometric mean), value, low, high. A power law has one at all sizes.
-    Source: section 8.5 of our notes on the effective-depth law."""
+    columns along (their geometric mean), value, low, high; not finite where fewer than two seeds
+    have a usable optimum at every size. A power law has one at all sizes. Source: section 8.5 of
+    our notes on the effective-depth law."""
     optima, sizes = _table(best, along)
-    steps = np.diff(np.log2(sizes))
     rows = []
-    for i, step in enumerate(steps):
+    for i, step in enumerate(np.diff(np.log2(sizes))):
         found = interval((optima[:, i + 1] - optima[:, i]) / step)
         middle = float(np.sqrt(sizes[i] * sizes[i + 1]))
         rows.append({along: middle, "value": found.value, "low": found.low, "high": found.high})
@@ -50,10 +51,13 @@ def fit(
     """The exponent of the optimum in a size, seed by seed, by a straight line in logarithms:
     `weighted` by one over the variance over seeds at each size, as Table 1 of the effective-depth
     law says it was fitted; without the smallest `skip` sizes; or of size + offset, as where a
-    stem is counted."""
+    stem is counted. Not finite where fewer than two seeds have a usable optimum at every size."""
     optima, sizes = _table(best, along)
     optima, sizes = optima[:, skip:], sizes[skip:]
-    weights = 1 / optima.std(axis=0, ddof=1) if weighted else np.ones(len(sizes))
+    if len(optima) < 2:
+        return interval([])
+    scatter = optima.std(axis=0, ddof=1) if weighted else np.ones(len(sizes))
+    weights = 1 / np.maximum(scatter, LEAST)
     lines = np.polyfit(np.log2(sizes + offset), optima.T, 1, w=weights)
     return interval(lines[0])
 
@@ -71,9 +75,7 @@ def fits(tables: Mapping[str, pd.DataFrame], names: Sequence[str] = tuple(FITS))
 
 def _table(best: pd.DataFrame, along: str) -> tuple[np.ndarray, np.ndarray]:
     """Optima by seed (rows) and size (columns), and the sizes; seeds with a usable optimum at
-    every size. Raises LookupError where fewer than two have."""
-    good = best[~best["flag"].isin(UNUSABLE)]
-    found = good.pivot(index="seed", columns=along, values="optimum").dropna()
-    if len(found) < 2:
-        raise LookupError(f"fewer than two seeds have a usable optimum at every {along}")
+    every size."""
+    usable = best.assign(optimum=best["optimum"].mask(best["flag"].isin(UNUSABLE)))
+    found = usable.pivot(index="seed", columns=along, values="optimum").dropna()
     return found.to_numpy(float), found.columns.to_numpy(float)
