@@ -4,6 +4,7 @@ A limit is a table with the columns of the networks it is the limit of, all but 
 network is compared with the limit of its own seed, which has seen the same examples.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -121,6 +122,8 @@ def _seeds(rows: pd.DataFrame) -> Any:
 
 
 def _exponent(line: pd.Series) -> float:
-    """The slope of a column over its index, both in logarithms."""
+    """The slope of a column over its index, both in logarithms; NaN of a single size."""
     sizes = np.asarray(line.index, dtype=float)
+    if len(sizes) < 2:
+        return math.nan
     return float(np.polyfit(np.log2(sizes), np.log2(line.to_numpy(float)), 1)[0])
