@@ -194,10 +194,10 @@ def transferred(costs: dict[str, list[float]]) -> pd.DataFrame:
     """Rows of every kind of network in which rules cost so much, seed by seed."""
     rows = [
         {key: one[0] if isinstance(one, list) else one for key, one in kind.rows.items()}
-        | {"prediction": rule, "seed": seed, "regret": cost}
+        | {"prediction": rule, "seed": kind.rows.get("seed", range(3))[number], "regret": cost}
         for kind in law.NETWORKS.values()
         for rule, seeds in costs.items()
-        for seed, cost in enumerate(seeds)
+        for number, cost in enumerate(seeds)
     ]
     return pd.DataFrame(rows).drop_duplicates()
 
