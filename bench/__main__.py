@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument(
         "--images", action="store_true", help="a step of the families of images only, 5 minutes"
     )
-    parser.add_argument("--steps", action="store_true", help="the first table only, 10 minutes")
+    parser.add_argument("--steps", action="store_true", help="the first table only, 5 minutes")
     said = parser.parse_args()
     quick, root = said.quick, "build/quick" if said.quick else "artifacts"
     images = ("images", lambda quick: steps.measure(quick, steps.images(quick)), report.steps)

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fathom.draw.laws import EXPONENTS, HUES, ROOM, Chart, Row
-from fathom.draw.panels import exponents
+from fathom.draw.laws import HUES, ROOM, Chart, Row, listed
 from fathom.draw.style import PAGE, powers_of_two, styled
 
 ROW = 0.16  # inches
@@ -27,12 +26,7 @@ def fits(charts: Sequence[Chart], rows: Sequence[Row], *, low: float) -> Figure:
         _local(axes, chart, low)
     row[0].set_ylabel("local exponent")
     row[0].set_ylim(low, 0.2)
-    last = lower.subplots()
-    exponents(last, [(one.label, one.found, HUES[one.hue]) for one in rows])
-    last.set_title("One exponent, fitted in four ways")
-    for value in EXPONENTS:
-        last.axvline(value, color="black", linestyle="--", linewidth=0.8, zorder=0)
-    last.set_xticks(list(EXPONENTS), list(EXPONENTS.values()))
+    listed(lower.subplots(), rows, "One exponent, fitted in four ways")
     return figure
 
 

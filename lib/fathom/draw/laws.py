@@ -105,12 +105,19 @@ def power_laws(
         if number % across == 0:
             axes.set_ylabel(y)
     last = figure.add_subplot(grid[-1, :] if own_row else grid[-1, len(charts) % across :])
-    exponents(last, [(one.label, one.found, HUES[one.hue]) for one in rows])
-    last.set_title(title)
-    for value in expected:
-        last.axvline(value, color="black", linestyle="--", linewidth=0.8, zorder=0)
-    last.set_xticks(list(expected), list(expected.values()))
+    listed(last, rows, title, expected)
     return figure
+
+
+def listed(
+    axes: Axes, rows: Sequence[Row], title: str, expected: Mapping[float, str] = EXPONENTS
+) -> None:
+    """A list of exponents with the values that theory knows dashed."""
+    exponents(axes, [(one.label, one.found, HUES[one.hue]) for one in rows])
+    axes.set_title(title)
+    for value in expected:
+        axes.axvline(value, color="black", linestyle="--", linewidth=0.8, zorder=0)
+    axes.set_xticks(list(expected), list(expected.values()))
 
 
 def _chart(axes: Axes, chart: Chart) -> None:
