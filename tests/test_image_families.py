@@ -142,9 +142,9 @@ def test_vectors_begin_as_gains_of_one_and_biases_of_nought() -> None:
     [
         ({"family": "vit", "width": 24}, "width 24 is not a multiple of 16, the width of a head"),
         ({"family": "vit", "patch": 3}, "patch 3 does not divide the 8 pixels"),
-        ({"family": "cnn", "kernel": 9}, "kernel 9 is larger than the 8 pixels a side of task"),
-        ({**TWO, "kernel": 9}, "kernel 9 is larger than the 8 pixels a side of task digits"),
-        ({**TWO, "kernel": 3, "padding": "circular"}, "kernel 3 is larger than the 2"),
+        ({"family": "cnn", "kernel": 9}, "there are 8 pixels a side; with zeros padding give 8 at"),
+        ({**TWO, "kernel": 5}, "kernel 5 is too large: of task digits the last stage sees 2"),
+        ({**TWO, "kernel": 3, "padding": "circular"}, "with circular padding give 2 at most"),
         ({"family": "resconv", "task": "fashion7"}, "the last stage has 1 left"),
         ({"family": "resconv", "depth": 4}, "depth 4 is not a multiple of 3, the number of stages"),
         ({"family": "vit", "layer_scale": 0.0}, "layer_scale is a finite number above 0"),

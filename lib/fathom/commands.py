@@ -12,11 +12,13 @@ from typing import Any
 
 from fathom import figures, notebooks, store
 from fathom.spec import (
+    SAMPLES,
     Law,
     Machine,
     Probe,
     Refused,
     Run,
+    Training,
     cases,
     count,
     grid,
@@ -112,6 +114,9 @@ def engine(kind: str, name: str, root: str = "artifacts") -> None:
 def plan(name: str | None, root: str = "artifacts") -> None:
     """Print the grids of entries, what is known, and what the rest would take on this machine.
     A faulty entry is refused before anything starts."""
+    if name in entries("limit"):
+        print(_solved(str(name)))
+        return
     asked = trained(name)
     for kind, key in asked:
         announce(kind, key)
@@ -133,6 +138,28 @@ def plan(name: str | None, root: str = "artifacts") -> None:
             print(all_found[-1].round(1).to_string(index=False), flush=True)
     if all_found:
         print(forecast(pd.concat(all_found), here))
+
+
+def _solved(name: str) -> str:
+    """What an entry of limit holds, and what those cases take that Monte Carlo solves; training
+    that differs in nothing but how long it lasts is solved once."""
+    found = cases(entry("limit", name), f"params.yaml limit.{name}")
+    from fathom.sweeps.plan import span
+    from fathom.theory.dmft import dmft_cost
+
+    longest: dict[Training, Training] = {}
+    for one in found:
+        if isinstance(one, Training) and one.by_monte_carlo:
+            same = one.model_copy(update={"steps": 1})
+            longest[same] = max(one, longest.get(same, one), key=lambda case: case.steps)
+    said = f"limit.{name}: {len(found)} cases, solved on one core"
+    if not longest:
+        return said
+    sizes = [(one.depth, one.steps + 1, SAMPLES[one.task], one.sites) for one in longest.values()]
+    costs = [dmft_cost(*size) for size in sizes]
+    seconds, most = sum(cost.seconds for cost in costs), max(cost.gigabytes for cost in costs)
+    many = f"{len(costs)} trainings by Monte Carlo"
+    return f"{said}\n  {many}: about {span(seconds)} and {most:.2g} GB"
 
 
 def retrain(name: str | None) -> None:

@@ -95,6 +95,11 @@ class Training(Part):
             )
         return self
 
+    @property
+    def by_monte_carlo(self) -> bool:
+        """Whether it is solved by following sites, not exactly."""
+        return self.phi != "linear" and not self.lazy
+
     def run(self, width: int, seed: int = 0) -> Run:
         """The network of finite width whose limit this is, in the paper's template. The template's
         input matrix has entries of variance one over the number D of inputs, and so has its rate

@@ -134,10 +134,13 @@ class Net(Part):
                 f"stages {self.stages}: of the {side} pixels a side of task {task} the last stage "
                 "has 1 left; give fewer stages or larger images"
             )
-        largest = smallest if self.padding == "circular" else side
-        if self.family != "vit" and self.kernel > largest:
-            where = "that the last stage sees of" if largest < side else "of"
+        if self.family == "vit":
+            return
+        # Zero padding lets a kernel reach past the image, but each weight has to meet a pixel.
+        largest = smallest if self.padding == "circular" else min(side, 2 * smallest - 1)
+        if self.kernel > largest:
+            sees = "the last stage sees" if smallest < side else "there are"
             raise ValueError(
-                f"kernel {self.kernel} is larger than the {largest} pixels a side {where} task "
-                f"{task}; give a smaller kernel"
+                f"kernel {self.kernel} is too large: of task {task} {sees} {smallest} pixels a "
+                f"side; with {self.padding} padding give {largest} at most"
             )
