@@ -109,6 +109,8 @@ class Layer(nn.Module):
         self.up = nn.Linear(width, 4 * width, bias=False)
         self.down = nn.Linear(4 * width, width, bias=False)
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        gains = [] if net.layer_scale is None else 2 * [torch.full((width,), net.layer_scale)]
+        self.gains = nn.ParameterList(gain.clone() for gain in gains)
 
     def attention(self, h: Tensor) -> Tensor:
         batch, places, width = h.shape
@@ -117,10 +119,13 @@ class Layer(nn.Module):
             for part in (self.query, self.key, self.value)
         )
         h = nn.functional.scaled_dot_product_attention(q, k, v, scale=1 / 16)
-        return self.mix(h.transpose(1, 2).reshape(batch, places, width))
+        return self.scaled(0, self.mix(h.transpose(1, 2).reshape(batch, places, width)))
 
     def mlp(self, h: Tensor) -> Tensor:
-        return self.down(nn.functional.gelu(self.up(h)))
+        return self.scaled(1, self.down(nn.functional.gelu(self.up(h))))
+
+    def scaled(self, branch: int, h: Tensor) -> Tensor:
+        return h * self.gains[branch] if len(self.gains) else h
 
     def forward(self, h: Tensor) -> Tensor:
         where = self.net.placement

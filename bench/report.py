@@ -11,7 +11,7 @@ from fathom.training.kernels.blas import kernels
 LOOP = {32: 5.0, 64: 3.0, 128: 2.0, 256: 1.4}  # aims: times faster than the loop, by width
 OTHER = 1.5  # of any other family, at laptop sizes
 JAX, TWO_WORKERS, GIB = 1.3, 1.8, 4.0
-KIND = ["family", "phi", "kind", "width", "depth", "batch"]
+KIND = ["family", "form", "phi", "kind", "width", "depth", "batch"]
 STEPS = ["network, batch", "loop, ms", "JAX, ms", "Fathom, ms", "loop / Fathom", "aim"]
 STEPS += ["Fathom / JAX", "aim", "GF/s", "of the rate", "JAX compiles"]
 
@@ -91,7 +91,7 @@ def sweeps(table: pd.DataFrame) -> str:
 def _network(row: pd.Series) -> str:
     names = {"resmlp": "blocks", "mlp": "matrices", "lm": "transformer layers"}
     names |= {"cnn": "convolutions", "resconv": "branches of convolutions", "vit": "vision layers"}
-    layers = f"{row['depth']} {names[row['family']]}"
+    layers = f"{row['depth']} {names[row['family']]}{', ' * bool(row['form'])}{row['form']}"
     kind = "Adam" if row["kind"] == "adam" else "SGD"
     return f"width {row['width']}, {layers}, {row['phi']}, {kind}, {row['batch']}"
 

@@ -70,6 +70,9 @@ def images(quick: bool) -> list[Run]:
         _convolutions("cnn", 16, 6),  # wider than any that a sweep trains
         _vision(32, 2),
         _vision(32, 8),
+        _vision(32, 8, placement="post"),
+        _vision(32, 8, parallel=True),
+        _vision(32, 8, layer_scale=0.1),
     ]
 
 
@@ -84,8 +87,9 @@ def _convolutions(
     return Run(net=net, rules="depth_mup", base=base, optim=optim, task=task, seed=1)
 
 
-def _vision(width: int, depth: int) -> Run:
-    net = Net(family="vit", width=width, depth=depth, phi="gelu", gain=depth**-0.5)
+def _vision(width: int, depth: int, **own: Any) -> Run:
+    sizes = {"family": "vit", "width": width, "depth": depth, "phi": "gelu", "gain": depth**-0.5}
+    net = Net.model_validate({**sizes, **own})
     optim = Optim(kind="adam", log2_lr=-9, batch=32, steps=400)
     base = Base(width=width, depth=depth)
     return Run(net=net, rules="depth_mup", base=base, optim=optim, task="fashion28", seed=1)
@@ -209,6 +213,14 @@ def _per_step(one: Contest) -> float:
     return (long - short) / one.steps / len(one.runs)
 
 
+def _form(net: Net) -> str:
+    """In what a transformer differs from the others."""
+    if net.family not in ("lm", "vit"):
+        return ""
+    said = "layer_scale" if net.layer_scale is not None else f"norm {net.placement}"
+    return "parallel" if net.parallel else said
+
+
 def _rows(
     run: Run, contests: list[Contest], products: dict[str, np.ndarray]
 ) -> Iterator[dict[str, Any]]:
@@ -216,6 +228,7 @@ def _rows(
     net, optim = run.net, run.optim
     kind = {"family": net.family, "phi": net.phi, "kind": optim.kind, "width": net.width}
     kind |= {"depth": net.depth, "batch": optim.batch}
+    kind |= {"form": _form(net)}
     machine = np.maximum(*products.values())
     for one in contests:
         times = np.array(one.times)

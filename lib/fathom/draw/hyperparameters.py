@@ -28,8 +28,9 @@ def hyperparameters(swept: Sequence[Swept], *, top: float, loss: str) -> Figure:
     """Log loss against every hyperparameter, a curve per depth with its optimum marked: two optima
     one above the other transfer. All panels share the axis of log loss, which ends at `top`; a
     curve that leaves it breaks off in a cross."""
-    figure = Figure(figsize=(PAGE, 3.7), layout="constrained")
-    grid = figure.subplots(2, (len(swept) + 1) // 2, sharey=True, squeeze=False)
+    down = 1 if len(swept) < 4 else 2
+    figure = Figure(figsize=(PAGE, 1 + 1.35 * down), layout="constrained")
+    grid = figure.subplots(down, -(-len(swept) // down), sharey=True, squeeze=False)
     for axes, one in zip(grid.flatten(), swept, strict=False):
         rate_curves(axes, one.curves, one.best, top=top, over=one.over)
         axes.set_title(one.title)

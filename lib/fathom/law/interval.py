@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtrit  # scipy.stats takes a second to load
 
 Array = NDArray[np.float64]
 UNUSABLE = ("edge", "lost", "failed")  # flags of optima that no claim uses
@@ -40,7 +40,7 @@ def interval(samples: Sequence[float] | Array) -> Interval:
     if not np.isfinite(found).all():
         ends = float(np.median(found)), float(found.min()), float(found.max())
         return Interval(*ends, len(found), own)
-    half = stats.t.ppf(UPPER, len(found) - 1) * stats.sem(found)
+    half = stdtrit(len(found) - 1, UPPER) * found.std(ddof=1) / math.sqrt(len(found))
     mean = float(found.mean())
     return Interval(mean, mean - float(half), mean + float(half), len(found), own)
 
@@ -58,7 +58,7 @@ def two_stage(found: Interval, first: int) -> Interval:
     if len(own) <= first or not np.isfinite(own).all():
         return found
     scale = own[:first].std(ddof=1) / math.sqrt(len(own))
-    half = float(stats.t.ppf(UPPER, first - 1) * scale)
+    half = float(stdtrit(first - 1, UPPER) * scale)
     mean = float(own.mean())
     return Interval(mean, mean - half, mean + half, len(own), found.samples)
 

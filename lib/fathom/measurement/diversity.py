@@ -22,8 +22,7 @@ def diversity(runs: Sequence[Run]) -> list[dict[str, float]]:
     2/depth ... 1/16, and slope_init, the same before training; gap_4, gap_5 ..., the
     distance for epsilon 2^-4, 2^-5 ..., over the root of width, averaged over where it
     begins. Source: Tensor Programs VI, Definition 7.4 and Figures 17 to 19. Raises Refused
-    unless depth is a power of two from 32 to 2^11, and
-    for a network of several stages.
+    unless depth is a power of two from 32 to 2^11, and for a network of several stages.
     """
     depth = runs[0].net.depth
     gaps = [2**-j for j in GAPS if 2**j <= depth]
