@@ -47,6 +47,7 @@ FLOORS = {
         "store",
         "networks",
         "sweeps",
+        "theory",
         "notebooks",
         "figures",
         "inputs",
