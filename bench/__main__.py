@@ -27,7 +27,7 @@ def main() -> None:
         "--quick", action="store_true", help="about half a minute, to build/: whether it runs"
     )
     parser.add_argument(
-        "--images", action="store_true", help="a step of the families of images only, 5 minutes"
+        "--images", action="store_true", help="a step of the families of images only, 7 minutes"
     )
     parser.add_argument("--steps", action="store_true", help="the first table only, 5 minutes")
     said = parser.parse_args()
