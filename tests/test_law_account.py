@@ -14,7 +14,8 @@ from fathom.measurement.one_step import one_step
 from fathom.networks import parametrization
 from fathom.networks.parametrization import ONE, Power, depth_exponent, own_exponent
 from fathom.networks.stack import losses, rate, stack
-from fathom.networks.tasks import gaussian
+from fathom.networks.tasks import drawn
+from fathom.spec import DRAWN
 
 SEEN = ("exponent", "inside")
 Hazards = dict[tuple[float, str, str], float]
@@ -78,7 +79,7 @@ def test_one_step_measures_the_exponent_that_the_formula_gives(
 def test_adams_first_step_goes_along_the_signs_of_the_gradient(make_runs: MakeRuns) -> None:
     (run,) = make_runs(family="mlp", kind="adam", log2_lr=-12, task="gaussian", batch=1, depth=3)
     before, after = stack([run]), stack([run])
-    x, y = (one[None] for one in gaussian(run.seed, 1, run.net.width))
+    x, y = (one[None] for one in drawn("gaussian", run.seed, 1, run.net.width))
     weights = [weight.requires_grad_() for weight in before.weights]
     _, units = before(x)
     grads = torch.autograd.grad(losses(before(x)[0], y).sum(), weights)
@@ -92,6 +93,30 @@ def test_adams_first_step_goes_along_the_signs_of_the_gradient(make_runs: MakeRu
     assert found["update_mean"] == pytest.approx(wanted, rel=0.05)
     (batch,) = one_step([run], "one_step")
     assert batch["update_mean"] == pytest.approx(found["update_mean"], rel=1e-4)
+
+
+def test_a_rectified_input_has_no_negative_numbers_and_half_the_mean_square() -> None:
+    x, y = drawn("gaussian_rectified", 1, 64, 512)
+    other, targets = drawn("gaussian", 1, 64, 512)
+    assert torch.equal(x, other.clamp(min=0)) and torch.equal(y, targets)
+    assert float(x.square().mean()) == pytest.approx(0.5, abs=0.02)
+
+
+def test_adams_first_step_falls_faster_with_depth_where_the_input_is_rectified(
+    make_runs: MakeRuns,
+) -> None:
+    # an input of both signs moves the first layer by sqrt(2) more, which counts where few follow
+    rates: dict[str, dict[int, float]] = {}
+    for name in DRAWN:
+        for depth in (3, 16):
+            given: dict[str, Any] = {"family": "mlp", "kind": "adam", "log2_lr": 0, "rules": "mup"}
+            given |= {"width": 256, "init_gain": 2.0, "task": name, "batch": 4, "depth": depth}
+            runs = make_runs(**given, base_width=1, base_depth=1, seed=list(range(6)))
+            found = [row["update_mean"] for row in one_step(runs, "one_sample_step")]
+            rates.setdefault(name, {})[depth] = float(np.mean(found)) ** -0.5
+    slope = {name: math.log(one[16] / one[3]) / math.log(16 / 3) for name, one in rates.items()}
+    assert slope["gaussian_rectified"] < slope["gaussian"] - 0.02
+    assert slope["gaussian_rectified"] == pytest.approx(-1.31, abs=0.1)
 
 
 def runs_of(optimum: dict[int, float], seeds: int = 3, noise: float = 0.0) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from fathom.law import chain_constant, finite_depth
 from fathom.measurement import coordinates, diversity, measured
 from fathom.measurement.coordinates import _middle
 from fathom.networks.stack import stack, truncated
-from fathom.networks.tasks import gaussian, task
+from fathom.networks.tasks import drawn, task
 from fathom.spec import Refused, Run
 from fathom.sweeps.plan import stacked
 from fathom.training.train import train
@@ -226,7 +226,7 @@ def test_one_sample_steps_are_steps_on_one_example_averaged(
     make_runs: MakeRuns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = make_runs(family="mlp", width=32, depth=4, task="gaussian", batch=16, log2_lr=0)
-    x, y = (part.unsqueeze(0) for part in gaussian(1, 16, 32))
+    x, y = (part.unsqueeze(0) for part in drawn("gaussian", 1, 16, 32))
     found, whole = (
         measurement.one_step(runs, measure)[0] for measure in ("one_sample_step", "one_step")
     )

@@ -11,8 +11,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fathom.networks.layers import Linear, Vector, along
 from fathom.networks.stack import Stack, column, losses, rate, stack, trained
-from fathom.networks.tasks import gaussian, task
-from fathom.spec import Run
+from fathom.networks.tasks import drawn, task
+from fathom.spec import DRAWN, Run
 
 
 def one_step(runs: Sequence[Run], measure: str = "one_step") -> list[dict[str, float]]:
@@ -133,8 +133,8 @@ def _batch(runs: Sequence[Run]) -> tuple[Tensor, Tensor]:
     """The first batch of every run: inputs (runs, batch, inputs) and their targets."""
     first, pairs = runs[0], {}
     for seed in {run.seed for run in runs}:
-        if first.task == "gaussian":
-            pairs[seed] = gaussian(seed, first.optim.batch, first.net.width)
+        if first.task in DRAWN:
+            pairs[seed] = drawn(first.task, seed, first.optim.batch, first.net.width)
         else:
             about = task(first.task)
             index = about.batches(seed, first.optim.batch, 1)[0]

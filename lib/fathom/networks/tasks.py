@@ -20,7 +20,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from fathom.networks import fashion
-from fathom.spec import Refused
+from fathom.spec import DRAWN, Refused
 
 HELD_OUT = 288
 FASHION_HELD_OUT = 2048
@@ -69,7 +69,8 @@ def task(name: str) -> Task:
     Fashion-MNIST by its pixels a side, which may be followed by _noisy or _random too. text: the
     next byte of scipy's docstrings, in windows that do not overlap. gaussian: one standard normal
     input as wide as the network, target 1 or -1 (zero mean, unit variance), the setting of the
-    one-step formula; it has no fixed examples. unit: the number 1, target 1, whichever the
+    one-step formula; it has no fixed examples. gaussian_rectified: its negative numbers are 0, as
+    in every layer but the first. unit: the number 1, target 1, whichever the
     example, the setting in which limits are written down. pair: two examples of two numbers, of
     length 1 and inner product 0.3, targets 1 and -1, for training on both at once. Raises Refused
     where scipy's docstrings are not those of the locked release, or where Fashion-MNIST is nowhere
@@ -77,7 +78,7 @@ def task(name: str) -> Task:
     """
     if name == "text":
         return _text()
-    if name == "gaussian":
+    if name in DRAWN:
         return Task(None, 1, torch.empty(0), torch.empty(0), held_out=0)
     if name == "unit":
         return Task(1, 1, torch.ones(HELD_OUT + 1, 1), torch.ones(HELD_OUT + 1, 1))
@@ -104,10 +105,11 @@ def task(name: str) -> Task:
     return Task(side**2, 10, torch.from_numpy(x), targets, held_out, side)
 
 
-def gaussian(seed: int, batch: int, width: int) -> tuple[Tensor, Tensor]:
-    """Inputs (batch, width) and targets (batch, 1) of the task gaussian, for one seed."""
+def drawn(name: str, seed: int, batch: int, width: int) -> tuple[Tensor, Tensor]:
+    """Inputs (batch, width) and targets (batch, 1) of a task that is drawn, for one seed."""
     rng = np.random.default_rng([seed, 0])
     x = torch.from_numpy(rng.standard_normal((batch, width), dtype=np.float32))
+    x = x.clamp(min=0) if name == "gaussian_rectified" else x
     return x, torch.from_numpy(rng.choice([-1.0, 1.0], (batch, 1)).astype(np.float32))
 
 

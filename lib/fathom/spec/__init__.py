@@ -13,6 +13,7 @@ from fathom.spec.run import DEFAULTS, Base, Law, Limit, Optim, Probe, Run
 from fathom.spec.words import (
     COLUMNS,
     DERIVED,
+    DRAWN,
     EXAMPLES,
     FAMILIES,
     GAPS,

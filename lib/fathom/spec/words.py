@@ -25,7 +25,8 @@ SIDES = {  # tasks of images: pixels a side
     **{f"digits{kind}": 8 for kind in ("", "_noisy", "_random", "_mse")},
     **{f"fashion{s}{kind}": s for s in (28, 14, 7) for kind in ("", "_noisy", "_random")},
 }
-TASKS = (*EXAMPLES, "gaussian")  # gaussian draws as many as a batch asks for
+DRAWN = ("gaussian", "gaussian_rectified")  # as many as a batch asks for
+TASKS = (*EXAMPLES, *DRAWN)
 SOLVED = (*(name for name in TASKS if name.startswith("digits")), "unit")  # for limits
 EQUATIONS = ("complete", "corrected", "printed", "uncentred")  # of the nonlinear limit
 SMOOTH = ("linear", "tanh", "gelu")

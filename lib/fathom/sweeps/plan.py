@@ -18,7 +18,7 @@ from fathom.measurement.observe import BY_STEPS, EXAMPLES, trainings
 from fathom.networks.families import build
 from fathom.networks.stack import shape, stack, truncated
 from fathom.networks.tasks import CONTEXT, PIECE, task
-from fathom.spec import COLUMNS, DEFAULTS, LATER, Machine, Net, Refused, Run
+from fathom.spec import COLUMNS, DEFAULTS, DRAWN, LATER, Machine, Net, Refused, Run
 from fathom.sweeps import workers
 from fathom.training import compiled
 from fathom.training.train import IMAGES, SAVED, cost, denormals_flushed, on, pace, rows, sessions
@@ -53,9 +53,10 @@ def stacked(
     """
     machine = placed(machine, measure)
     groups: dict[object, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
-    if measure not in UNTRAINED and any(run.task == "gaussian" for run in runs):
+    drawn = sorted({run.task for run in runs} & set(DRAWN))
+    if measure not in UNTRAINED and drawn:
         raise Refused(
-            f"task gaussian has no examples to train on; measure {' or '.join(UNTRAINED)} of it "
+            f"task {drawn[0]} has no examples to train on; measure {' or '.join(UNTRAINED)} of it "
             "under probe"
         )
     measurement.check(runs, measure)
