@@ -1,4 +1,4 @@
-"""What is read off a network: one step, coordinates, diversity, layer sizes, linearity,
+"""What is read off a network: one step, sharpness, coordinates, diversity, layer sizes, linearity,
 trajectories."""
 
 from collections.abc import Callable, Iterable, Sequence
@@ -8,6 +8,7 @@ from fathom.measurement.diversity import diversity
 from fathom.measurement.layer_sizes import layer_sizes
 from fathom.measurement.linearity import linearisation
 from fathom.measurement.one_step import one_step
+from fathom.measurement.sharpness import sharpness
 from fathom.measurement.sizes import sizes
 from fathom.measurement.trajectory import trajectory
 from fathom.spec import FAMILIES, Refused, Run
@@ -15,6 +16,7 @@ from fathom.spec import FAMILIES, Refused, Run
 # Bumped by hand when a change moves a measure's numbers.
 NUMERICS = {"one_step": 1, "one_sample_step": 1, "coordinates": 1, "diversity": 1}
 NUMERICS |= {"layer_sizes": 1, "linearisation": 1, "sizes": 1, "trajectory": 2}
+NUMERICS |= {"sharpness": 1}
 # Measures of networks that are trained as in a sweep, in compiled kernels where there are any.
 LEARNED = ("coordinates", "diversity", "linearisation", "sizes")
 MEASURES: dict[str, Callable[[Sequence[Run]], list[dict[str, float]]]] = {
@@ -22,6 +24,7 @@ MEASURES: dict[str, Callable[[Sequence[Run]], list[dict[str, float]]]] = {
     "diversity": diversity,
     "layer_sizes": layer_sizes,
     "linearisation": linearisation,
+    "sharpness": sharpness,
     "sizes": sizes,
     "trajectory": trajectory,
 }
@@ -31,6 +34,7 @@ FOR = {
     "diversity": ("mlp", "resmlp", "lm", "cnn", "resconv", "vit"),
     "layer_sizes": ("mlp", "resmlp"),
     "linearisation": ("resmlp", "lm", "resconv", "vit"),
+    "sharpness": ("mlp", "resmlp"),
     "trajectory": ("resmlp", "resconv"),
 }
 

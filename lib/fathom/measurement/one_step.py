@@ -25,7 +25,7 @@ def one_step(runs: Sequence[Run], measure: str = "one_step") -> list[dict[str, f
     update_max, update_relative (each change over the unit's own mean square).
     Source: arXiv 2602.07494, Eq. 9; arXiv 2305.07810.
     """
-    nets, (x, y) = stack(runs), _batch(runs)
+    nets, (x, y) = stack(runs), first_batch(runs)
     alone = measure == "one_sample_step"
     plain = all(isinstance(layer, Linear) and layer.places == 1 for layer in nets.model.layers)
     if plain and (alone or runs[0].optim.kind == "sgd"):
@@ -129,7 +129,7 @@ def _mean_square(unit: Tensor | None, runs: int) -> Tensor:
     return unit.square().mean(tuple(range(1, unit.ndim))).double()
 
 
-def _batch(runs: Sequence[Run]) -> tuple[Tensor, Tensor]:
+def first_batch(runs: Sequence[Run]) -> tuple[Tensor, Tensor]:
     """The first batch of every run: inputs (runs, batch, inputs) and their targets."""
     first, pairs = runs[0], {}
     for seed in {run.seed for run in runs}:

@@ -40,6 +40,7 @@ MEASURED: dict[str, tuple[str, ...]] = {
     ),
     "one_step": _UPDATES,
     "one_sample_step": _UPDATES,
+    "sharpness": ("sharpness",),
     "coordinates": (
         *("stream_init", "stream_move", "output_move", "hidden_init", "hidden_move"),
         *("weight_move", "rest", "decorrelation"),

@@ -25,7 +25,7 @@ from fathom.training.train import IMAGES, SAVED, cost, denormals_flushed, on, pa
 
 FLIGHT = 5e11  # operations that one stack takes at most, some seconds, where it may be cut
 PROCESS = 0.5  # GiB that Python and torch take in every worker
-UNTRAINED = ("one_step", "one_sample_step")  # measures of one step, of which no run trains
+UNTRAINED = ("one_step", "one_sample_step", "sharpness")  # of which no run trains
 LOOK = 0.1  # seconds of steps that an estimate is made from
 
 
@@ -56,7 +56,7 @@ def stacked(
     drawn = sorted({run.task for run in runs} & set(DRAWN))
     if measure not in UNTRAINED and drawn:
         raise Refused(
-            f"task {drawn[0]} has no examples to train on; measure {' or '.join(UNTRAINED)} of it "
+            f"task {drawn[0]} has no examples to train on; measure {', '.join(UNTRAINED)} of it "
             "under probe"
         )
     measurement.check(runs, measure)
