@@ -77,8 +77,11 @@ def shrunk(said: Any) -> Any:
         most = 2 if said["measure"] in STEP else 16
         for one in small["runs"].values() if "net" not in small["runs"] else [small["runs"]]:
             one["optim"]["batch"] = min(one["optim"]["batch"], most)
-    if said.get("batch") in (32, 128):
-        small["batch"] = {32: 8, 128: 16}[said["batch"]]
+    if said.get("batch") == 128:
+        small["batch"] = 16
+    net = said.get("net")
+    if isinstance(net, dict) and net.get("family") == "resconv" and net["width"] in (32, [8, 32]):
+        small["optim"]["log2_lr"] = small["optim"]["log2_lr"][1:4]  # these take the longest
     if said.get("batch") == 16 and said.get("warmup"):  # of text, long
         small["batch"] = 4
     optim = said.get("optim")
