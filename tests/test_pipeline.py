@@ -79,9 +79,10 @@ def shrunk(said: Any) -> Any:
             one["optim"]["batch"] = min(one["optim"]["batch"], most)
     if said.get("batch") == 128:
         small["batch"] = 16
-    net = said.get("net")
-    if isinstance(net, dict) and net.get("family") == "resconv" and net["width"] in (32, [8, 32]):
-        small["optim"]["log2_lr"] = small["optim"]["log2_lr"][1:4]  # these take the longest
+    net, rates = said.get("net"), small.get("optim", {}).get("log2_lr")
+    if isinstance(net, dict) and net.get("family") == "resconv" and isinstance(rates, list):
+        wide = net["width"] in (32, [8, 32])  # these take the longest
+        small["optim"]["log2_lr"] = rates[1:4] if wide and len(rates) > 3 else rates
     if said.get("batch") == 16 and said.get("warmup"):  # of text, long
         small["batch"] = 4
     optim = said.get("optim")
