@@ -40,7 +40,7 @@ PHI = {
 }
 PHI_NAMES = {"relu": "ReLU", "abs": "abs", "tanh": "tanh", "gelu": "GELU", "linear": "linear"}
 KINDS = {**PHI, "post": "#0072B2", "pre": "#56B4E9", "none": "#D55E00", "layer": "#882255"}
-KINDS["batch"] = "#117733"
+KINDS |= {"batch": "#117733", "gains": "#999933"}  # norms; "gains": batch norm that has them
 KIND_NAMES = {**PHI_NAMES, "post": "after", "pre": "before", "none": "no norm", "layer": "norm"}
 LINES: dict[int, Any] = {
     8: (0, (2, 3)),
