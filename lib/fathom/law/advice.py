@@ -73,7 +73,7 @@ def _kinds() -> dict[str, Kind]:
     rules = ["constant", "inverse", "three_halves", "finite_depth"]  # a chain has one path
     chain_rows = {"family": "cnn", "prediction": rules, **_FROM_THREE}
     found["convolutions, chain, SGD"] = Kind(images, chain_rows, "SGD")
-    arms = {"family": "cnn", "kind": "adam", "depth": [6, 12]}
+    arms = {"family": "cnn", "kind": "adam", "prediction": rules, "depth": [6, 12]}
     found["convolutions, chain, Adam"] = Kind("law/laws_image_arms_transfer", arms, "Adam")
     found["convolutions, residual, SGD"] = Kind(images, {**_BLOCK, "order": "pre"}, "SGD")
     return dict(sorted(found.items()))

@@ -69,7 +69,8 @@ def seeds_for(found: Interval, half_width: float) -> float:
     half = (found.high - found.low) / 2
     if not (math.isfinite(half) and half_width > 0):
         return math.nan
-    return max(found.seeds, math.ceil(found.seeds * (half / half_width) ** 2))
+    asked = found.seeds * (half / half_width) ** 2
+    return max(found.seeds, math.ceil(asked - 1e-9))  # a whole number but for rounding
 
 
 def together(tables: Mapping[str, pd.DataFrame], column: str) -> pd.DataFrame:
