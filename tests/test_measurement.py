@@ -234,7 +234,7 @@ def test_one_sample_steps_are_steps_on_one_example_averaged(
     single = []
     for i in range(16):
         only = slice(i, i + 1)
-        monkeypatch.setattr(module, "_batch", lambda _, s=only: (x[:, s], y[:, s]))
+        monkeypatch.setattr(module, "first_batch", lambda _, s=only: (x[:, s], y[:, s]))
         single.append(measurement.one_step(runs)[0])
     for name in ("update_mean", "update_last"):
         averaged = np.mean([one[name] for one in single])
