@@ -114,8 +114,8 @@ def engine(kind: str, name: str, root: str = "artifacts") -> None:
 def plan(name: str | None, root: str = "artifacts") -> None:
     """Print the grids of entries, what is known, and what the rest would take on this machine.
     A faulty entry is refused before anything starts."""
-    if name in entries("limit"):
-        print(_solved(str(name)))
+    if name and name in entries("limit"):
+        print(_solved(name))
         return
     asked = trained(name)
     for kind, key in asked:
