@@ -26,6 +26,7 @@ CROOKED = Parametrization(
         "block": Rule(Power(-0.5, 0.1), Power(0.1), Power(0.2), Power(-0.2), Power(0.1)),
         "block:2": Rule(Power(-0.4, -0.1), Power(0.2), Power(0.1), Power(-0.1), Power(-0.1)),
         "readout": Rule(Power(-0.3, 0.3), Power(-0.1), Power(0.1), Power(0.1), Power(0.2)),
+        "bias": Rule(Power(-0.2, -0.3), Power(), Power(-0.1), Power(-0.2), Power(-0.2)),
     },
 )
 NETS: list[dict[str, Any]] = [{"family": "mlp"}] + [
@@ -191,7 +192,7 @@ BY_AUTOGRAD = {"linearised", "cnn", "resconv", "vit"}
 
 
 def test_every_family_in_kernels_is_compared_with_autograd() -> None:
-    from test_lm_kernels import ODD
+    from test_transformer_kernels import ODD
 
     assert {net["family"] for net in [*NETS, ODD]} == set(FAMILIES) - BY_AUTOGRAD
 

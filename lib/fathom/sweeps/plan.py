@@ -21,6 +21,7 @@ from fathom.networks.tasks import CONTEXT, PIECE, task
 from fathom.spec import COLUMNS, DEFAULTS, DRAWN, LATER, Machine, Net, Refused, Run
 from fathom.sweeps import workers
 from fathom.training import compiled
+from fathom.training.compiled import TRANSFORMERS
 from fathom.training.train import IMAGES, SAVED, cost, denormals_flushed, on, pace, rows, sessions
 
 FLIGHT = 5e11  # operations that one stack takes at most, some seconds, where it may be cut
@@ -161,8 +162,10 @@ def _held(run: Run, count: int, looks: int, measure: str, machine: Machine) -> i
         units = sum(layer.fan_out * layer.places for layer in model.layers)
     if run.net.family == "lm" and measure in UNTRAINED:
         floats = count * (5 * weights + 8 * units * rows(run))
-    elif run.net.family == "lm" and loops:  # room for a batch, and for one that is held out
-        floats = (count + 5) * weights + 8 * units * rows(run)
+    elif run.net.family in TRANSFORMERS and loops:  # room for a batch, and for one held out
+        places = 1 if run.net.family == "vit" else CONTEXT  # those of patches are among the units
+        held_out = 2 * about.held_out * about.x[0].numel()
+        floats = (count + 5) * weights + 8 * units * batch * places + held_out
     elif run.net.family == "lm":  # of what is held out no gradient is taken
         held_out = 8 * max(layer.fan_out for layer in model.layers) * about.held_out * CONTEXT
         floats = count * (6 * weights + 8 * units * rows(run) + held_out)

@@ -4,11 +4,12 @@ import math
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fathom.networks.stack import Stack, epsilon, rate, schedule, shrinkage
 from fathom.networks.tasks import task
 from fathom.phi import Array, left_slope
-from fathom.spec import DEFAULTS, OWN, Run
+from fathom.spec import Run
 from fathom.training.kernels import blas, residual, transformer
 from fathom.training.kernels.residual_buffers import (
     GELU,
@@ -18,27 +19,38 @@ from fathom.training.kernels.residual_buffers import (
     Weights,
     buffers,
 )
-from fathom.training.kernels.transformer_buffers import LmNetwork, LmWeights, lm_buffers
+from fathom.training.kernels.transformer_buffers import (
+    NONE,
+    POST,
+    PRE,
+    TransformerNetwork,
+    TransformerWeights,
+    transformer_buffers,
+)
 
 CURVES = {"tanh": TANH, "gelu": GELU}
-LM_PARTS = (0, 1, 2, 5, 6, 7, -1)  # a layer of the model for each part of LmWeights
+PLACEMENTS = {"pre": PRE, "post": POST, "none": NONE}
+MATRICES, GAIN = 6, 8  # matrices in a layer of a transformer, and the first gain, where there are
+TRANSFORMERS = ("lm", "vit")
 
 
 def covers(run: Run) -> bool:
     """Whether the loops can train a run: a residual MLP or a chain at a constant rate, without
-    decay; or a language model as its file first says, with GELU, all of which learns."""
+    decay; or a transformer with GELU, all of which learns, that has no biases, gains of norms or
+    dropout, and names classes."""
+    net = run.net
     if run.optim.momentum:
         return False
-    if run.net.family == "lm":
-        net = run.net
-        plain = all(getattr(net, name) == DEFAULTS[name] for name in OWN["lm"] if name != "gain")
-        return plain and net.phi == "gelu" and net.train_ends
-    return run.net.family in ("mlp", "resmlp") and run.optim.plain
+    if net.family in TRANSFORMERS:
+        more = net.affine or net.bias or net.dropout or run.task.endswith("_mse")
+        return net.phi == "gelu" and net.train_ends and not more
+    return net.family in ("mlp", "resmlp") and run.optim.plain
 
 
-def session(nets: Stack, i: int) -> "Session | LmSession":
+def session(nets: Stack, i: int) -> "Session | TransformerSession":
     """The training of the i-th run of a stack; the stack stays as it is."""
-    return (LmSession if nets.runs[i].net.family == "lm" else Session)(nets, i)
+    transformer = nets.runs[i].net.family in TRANSFORMERS
+    return (TransformerSession if transformer else Session)(nets, i)
 
 
 class Session:
@@ -115,16 +127,16 @@ def _network(nets: Stack, i: int) -> Network:
     )
 
 
-class LmSession:
+class TransformerSession:
     """The training of a transformer."""
 
     def __init__(self, nets: Stack, i: int) -> None:
         run, self.task, self.i = nets.runs[i], task(nets.runs[i].task), i
         self.weights = _sides(nets, i)
         self.first, self.second = self.weights.zeros(), self.weights.zeros()
-        self.net, self.optim = _lm_network(nets, i), run.optim
+        self.net, self.optim, self.patch = _transformer(nets, i), run.optim, run.net.patch
         self.order = self.task.batches(run.seed, run.optim.batch, run.optim.steps)
-        self.buffers = lm_buffers(self.weights, run.optim.batch)
+        self.buffers = transformer_buffers(self.net, self.weights, run.optim.batch)
         parts = [*self.weights, *self.first, *self.second]
         self.state = [torch.from_numpy(part) for part in parts]
 
@@ -132,55 +144,82 @@ class LmSession:
         """Train from step `start` to before `end`; the losses, shape (1, steps)."""
         curve, steps = np.empty(end - start), range(start, end)
         shares = np.array([schedule(self.optim, step) for step in steps], np.float32)
-        rows = self.order[start:end]
+        batches = self.batches(self.order[start:end])
         blas.one_thread()
         transformer.learn(
             self.net, self.weights, self.first, self.second, self.buffers,
-            self.task.x[rows].numpy(), self.task.y[rows].numpy(), start, shares, curve,
+            *batches, start, shares, curve,
         )  # fmt: skip
         return curve[None]
 
+    def batches(self, order: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The examples of an order (steps, batch) as the loops want them: tokens, patches and
+        targets, of which one of the first two is empty."""
+        x, y = self.task.x[order].numpy(), self.task.y[order].numpy()
+        steps, batch, inputs = x.shape
+        if not self.net.images:
+            return x.reshape(steps, -1), np.empty((steps, 0, 0), np.float32), y.reshape(steps, -1)
+        side, size = math.isqrt(inputs) // self.patch, self.patch
+        cut = x.reshape(steps, batch, side, size, side, size).swapaxes(3, 4)
+        patches = np.ascontiguousarray(cut).reshape(steps, batch * side**2, size**2)
+        return np.empty((steps, 0), np.int64), patches, y
+
     def leave(self, nets: Stack) -> None:
         """Write the weights as they are now into a stack of the same runs."""
-        embed, places, qkv, mix, up, down, readout = map(torch.from_numpy, self.weights)
+        embed, places, qkv, mix, up, down, readout, gains = map(torch.from_numpy, self.weights)
         layers = [
             each
             for k in range(len(qkv))
-            for each in (*qkv[k].chunk(3, dim=1), mix[k], up[k], down[k])
-        ]
+            for each in (
+                *qkv[k].chunk(3, dim=1), mix[k], up[k], down[k],
+                *(gain[None] for gain in gains[k : k + 1].flatten(0, 1)),
+            )
+        ]  # fmt: skip
         for here, there in zip([embed, places, *layers, readout], nets.weights, strict=True):
             there[self.i] = here
 
     def held_out(self) -> Array:
-        """The loss on the texts the task holds out, shape (1,)."""
+        """The loss on the examples the task holds out, shape (1,)."""
         blas.one_thread()
-        size = math.gcd(self.task.held_out, self.optim.batch)
-        x, y = (part[-self.task.held_out :] for part in (self.task.x, self.task.y))
-        x, y = (part.reshape(-1, size, part.shape[1]).contiguous().numpy() for part in (x, y))
-        curve, at = np.empty(len(x)), lm_buffers(self.weights, size)
-        transformer.losses(self.net, self.weights, at, x, y, curve)
+        held_out, end = self.task.held_out, len(self.task.x)
+        size = math.gcd(held_out, self.optim.batch)
+        batches = self.batches(torch.arange(end - held_out, end).reshape(-1, size))
+        curve = np.empty(held_out // size)
+        at = transformer_buffers(self.net, self.weights, size)
+        transformer.losses(self.net, self.weights, at, *batches, curve)
         return curve.mean(keepdims=True)
 
 
-def _sides(nets: Stack, i: int) -> LmWeights:
+def _sides(nets: Stack, i: int) -> TransformerWeights:
     mine = [weight[i].numpy() for weight in nets.weights]
-    layers = [mine[first : first + 6] for first in range(2, len(mine) - 1, 6)]
+    size = (len(mine) - 3) // nets.runs[i].net.depth
+    layers = [mine[first : first + size] for first in range(2, len(mine) - 1, size)]
     qkv = np.stack([np.concatenate(layer[:3], axis=1) for layer in layers])
     mix, up, down = (np.stack([layer[k] for layer in layers]) for k in (3, 4, 5))
-    return LmWeights(mine[0].copy(), mine[1].copy(), qkv, mix, up, down, mine[-1].copy())
+    gains = [np.concatenate(layer[MATRICES:]) for layer in layers if len(layer) > MATRICES]
+    apart = np.array(gains, np.float32).reshape(-1, 2, mix.shape[2])
+    return TransformerWeights(
+        mine[0].copy(), mine[1].copy(), qkv, mix, up, down, mine[-1].copy(), apart
+    )
 
 
-def _lm_network(nets: Stack, i: int) -> LmNetwork:
-    run, parts = nets.runs[i], [nets.model.layers[k].role for k in LM_PARTS]
+def _transformer(nets: Stack, i: int) -> TransformerNetwork:
+    run, layers = nets.runs[i], nets.model.layers
+    # a layer of the model for each part of the weights; where there are no gains, any will do
+    parts = (0, 1, 2, 5, 6, 7, -1, GAIN if run.net.layer_scale is not None else 0)
+    roles = [layers[k].role for k in parts]
 
     def each(values: list[float]) -> np.ndarray:
         return np.array(values, np.float32)
 
-    return LmNetwork(
+    return TransformerNetwork(
+        images=run.net.family == "vit",
+        placement=PLACEMENTS[run.net.placement],
+        parallel=run.net.parallel,
         branch=np.float32(float(nets.branch[i])),
         adam=run.optim.kind == "adam",
-        mult=each([float(nets.mults[k][i]) for k in LM_PARTS]),
-        rate=each([rate(run, role) for role in parts]),
-        eps=each([epsilon(run, role) for role in parts]),
-        shrink=each([shrinkage(run, role) for role in parts]),
+        mult=each([float(nets.mults[k][i]) for k in parts]),
+        rate=each([rate(run, role) for role in roles]),
+        eps=each([epsilon(run, role) for role in roles]),
+        shrink=each([shrinkage(run, role) for role in roles]),
     )

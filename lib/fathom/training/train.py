@@ -28,6 +28,7 @@ NUMERICS |= {"linearised": 1, "lm": 2, "text": 1, "unit": 1, "pair": 1}
 NUMERICS |= {"cnn": 1, "resconv": 1, "vit": 1}
 NUMERICS |= {"fashion28": 1, "fashion14": 1, "fashion7": 1, "decay": 2}
 NUMERICS |= {"smooth": 1}  # tanh and GELU in the compiled kernels of mlp and resmlp
+NUMERICS |= {"loops": 1}  # transformers of images, or with norms elsewhere, in compiled kernels
 
 IMAGES = ("cnn", "resconv", "vit")
 PIECE = 2e10  # operations between two moments at which training can be interrupted, about 0.2 s
@@ -41,8 +42,13 @@ def numerics(run: Run, learned: bool = True) -> str:
     parts = [run.net.family, run.optim.kind, run.task.split("_")[0]]
     if run.optim.decay and run.optim.kind == "sgd":
         parts.append("decay")
-    if learned and run.net.family in ("mlp", "resmlp") and compiled.covers(run):
-        parts += ["smooth"] if left_slope(run.net.phi) is None else []
+    if learned and compiled.covers(run):
+        net = run.net
+        plain = net.placement == "pre" and not net.parallel and net.layer_scale is None
+        if net.family == "vit" or not plain:
+            parts += ["loops"]
+        elif net.family != "lm" and left_slope(net.phi) is None:
+            parts += ["smooth"]
     return " ".join(f"{part} {NUMERICS[part]}" for part in parts)
 
 

@@ -6,11 +6,18 @@ import numpy as np
 
 from fathom.spec.net import HEAD
 
+PRE, POST, NONE = range(3)
 
-class LmNetwork(NamedTuple):
-    """The factor on a branch, and for each part of LmWeights its multiplier, its rate and Adam's
-    epsilon, and what of a weight is taken off it in a step at full rate."""
 
+class TransformerNetwork(NamedTuple):
+    """Whether it sees images, of which every place sees all others, or texts; where its norms
+    stand (PRE, POST or NONE), and whether a layer's two branches are added at once; the factor on
+    a branch; and for each part of TransformerWeights its multiplier, its rate and Adam's epsilon,
+    and what of a weight is taken off it in a step at full rate."""
+
+    images: bool
+    placement: int
+    parallel: bool
     branch: np.float32
     adam: bool
     mult: np.ndarray
@@ -19,10 +26,11 @@ class LmNetwork(NamedTuple):
     shrink: np.ndarray
 
 
-class LmWeights(NamedTuple):
-    """Embeddings of tokens (tokens, width) and places (context, width); of all layers, queries,
-    keys and values side by side (depth, width, 3 width), what takes their mixture back, up to the
-    hidden units and down from them; the read-out."""
+class TransformerWeights(NamedTuple):
+    """Embeddings of tokens (tokens, width), or a matrix on patches (pixels, width), and embeddings
+    of places (context, width); of all layers, queries, keys and values side by side (depth, width,
+    3 width), what takes their mixture back, up to the hidden units and down from them; the
+    read-out; the gains of both branches (depth, 2, width), none where there is no LayerScale."""
 
     embed: np.ndarray
     places: np.ndarray
@@ -31,17 +39,20 @@ class LmWeights(NamedTuple):
     up: np.ndarray
     down: np.ndarray
     readout: np.ndarray
+    gains: np.ndarray
 
-    def zeros(self) -> "LmWeights":
-        return LmWeights(*(np.zeros_like(part) for part in self))
+    def zeros(self) -> "TransformerWeights":
+        return TransformerWeights(*(np.zeros_like(part) for part in self))
 
 
-class LmBuffers(NamedTuple):
-    """Where one batch is computed, a row for each token of its texts. Kept for the way back: the
-    input of every branch and of the read-out normalised, and the factors of that; queries, keys
+class TransformerBuffers(NamedTuple):
+    """Where one batch is computed, a row for each place of its texts or images. Kept for the way
+    back: what every branch and the read-out see, and the factors of its norm; queries, keys
     and values; the attention of every head, [key, query]; mixtures; hidden units, and the slope of
-    phi at each. Then the stream, later its gradient; the scores or probabilities of the next token;
-    gradients of the weights of one layer; and spare room."""
+    phi at each; of LayerScale, the last matrix of each branch times its gains. Then the stream,
+    later its gradient; the mean of an image's places, later its gradient; the scores or
+    probabilities of the next token or of a class; gradients of the weights of one layer; and spare
+    room."""
 
     normed: np.ndarray
     scale: np.ndarray
@@ -50,9 +61,12 @@ class LmBuffers(NamedTuple):
     mixed: np.ndarray
     hidden: np.ndarray
     slope: np.ndarray
+    mix: np.ndarray
+    down: np.ndarray
     stream: np.ndarray
+    pooled: np.ndarray
     outputs: np.ndarray
-    gradients: LmWeights
+    gradients: TransformerWeights
     inner: np.ndarray
     spare: np.ndarray
     turned: np.ndarray
@@ -64,29 +78,32 @@ class LmBuffers(NamedTuple):
     even: np.ndarray
 
 
-def lm_buffers(weights: LmWeights, texts: int) -> LmBuffers:
-    """Buffers for so many texts at once."""
-    (context, width), outputs, depth = (
-        weights.places.shape,
-        weights.readout.shape[1],
-        len(weights.qkv),
-    )
-    rows, heads = texts * context, texts * (width // HEAD)
+def transformer_buffers(
+    net: TransformerNetwork, weights: TransformerWeights, batch: int
+) -> TransformerBuffers:
+    """Buffers for so many texts or images at once."""
+    (context, width), outputs = weights.places.shape, weights.readout.shape[1]
+    depth, gained = len(weights.qkv), len(weights.gains)
+    rows, heads = batch * context, batch * (width // HEAD)
+    seen = (1 if net.parallel else 2) * depth + 1
 
     def empty(*shape: int) -> np.ndarray:
         return np.zeros(shape, np.float32)
 
-    return LmBuffers(
-        normed=empty(2 * depth + 1, rows, width),
-        scale=empty(2 * depth + 1, rows),
+    return TransformerBuffers(
+        normed=empty(seen, rows, width),
+        scale=empty(seen, rows),
         qkv=empty(depth, rows, 3 * width),
         attention=empty(depth, heads, context, context),
         mixed=empty(depth, rows, width),
         hidden=empty(depth, rows, 4 * width),
         slope=empty(depth, rows, 4 * width),
+        mix=empty(gained, width, width),
+        down=empty(gained, 4 * width, width),
         stream=empty(rows, width),
-        outputs=empty(rows, outputs),
-        gradients=LmWeights(*(empty(*part.shape[-2:]) for part in weights)),
+        pooled=empty(batch if net.images else 0, width),
+        outputs=empty(batch if net.images else rows, outputs),
+        gradients=TransformerWeights(*(empty(*part.shape[-2:]) for part in weights)),
         inner=empty(rows, width),
         spare=empty(rows, width),
         turned=empty(rows, 3 * width),
