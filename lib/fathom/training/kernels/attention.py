@@ -1,7 +1,7 @@
 """Attention in compiled kernels, head by head.
 
-It is kept turned, [key, query]: what a softmax sums over then lies in different rows, and every loop
-along a row is one that a processor does many entries at a time.
+It is kept turned, [key, query]: what a softmax sums over then lies in different rows, and every
+loop along a row is one that a processor does many entries at a time.
 """
 
 import numpy as np
