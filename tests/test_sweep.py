@@ -207,6 +207,13 @@ def test_a_known_row_whose_measure_is_no_number_is_trained_again(
     assert [run.key for run in trained] == [runs[5].key]
 
 
+def test_a_column_of_whole_numbers_is_known(runs: list[Run], trained: list[Run]) -> None:
+    whole = table_of(runs).assign(loss_late=0)
+    trained.clear()
+    assert (table_of(runs, whole)["loss_late"] == 0).all()
+    assert trained == []
+
+
 def test_only_what_was_measured_is_taken_from_a_known_row(runs: list[Run]) -> None:
     whole = table_of(runs)
     known = whole.assign(seed=99, task="digits_sum", width=7, more="x")

@@ -1,5 +1,6 @@
 """The coordinate check of any family: how large its parts are, and how far they move."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -16,8 +17,9 @@ def sizes(runs: Sequence[Run]) -> list[dict[str, float]]:
 
     Per run: unit_size and unit_move of the last unit (the stream after the last branch, a chain's
     last pre-activation), hidden_size and hidden_move of what the matrix in the middle of the
-    network gives, output_size and output_move. Under a parametrization that scales width or depth
-    as it should, none grows with it; only an output may begin smaller the wider a network is.
+    network gives, output_size and output_move; moves are inf where a run has diverged. Under a
+    parametrization that scales width or depth as it should, none grows with it; only an output may
+    begin smaller the wider a network is.
     Source: Depthwise transfer, claim C8 of our notes; Tensor Programs V, its coordinate checks.
     """
     (x, _), nets = examples(runs), stack(runs)
@@ -38,5 +40,6 @@ def sizes(runs: Sequence[Run]) -> list[dict[str, float]]:
         then, now = pairs["hidden"]
         pairs["hidden"] = then, now + after.layers[middle + len(blocks)][1]
     for name, (then, now) in pairs.items():
-        found |= {f"{name}_size": rms(then), f"{name}_move": rms(now - then)}
+        moved = rms(now - then).nan_to_num(math.inf, math.inf)  # inf where a run has diverged
+        found |= {f"{name}_size": rms(then), f"{name}_move": moved}
     return [{name: float(value[i]) for name, value in found.items()} for i in range(len(runs))]

@@ -149,6 +149,8 @@ def reusable(runs: Sequence[Run], measure: str, known: pd.DataFrame | None) -> l
         return []
     asked = {run.key: run for run in runs}
     today = {key: version(run, measure) for key, run in asked.items()}
+    whole = {name: float for name in measured if known[name].dtype.kind == "i"}
+    known = known.astype(whole)  # a column of whole numbers holds numbers like any other
     found = cast(list[Row], known.drop_duplicates("key", keep="last").to_dict("records"))
     return [
         {**asked[key].row(), **{name: row[name] for name in measured}}
