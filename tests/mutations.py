@@ -4,7 +4,8 @@ from mutations_factors import FACTORS
 from mutations_law import LAW, Mutation
 
 KERNELS = "training/kernels"
-LOOPS, LM_LOOPS = f"{KERNELS}/residual.py", f"{KERNELS}/transformer.py"
+LOOPS, ATTENTION = f"{KERNELS}/residual.py", f"{KERNELS}/attention.py"
+TRANSFORMER = f"{KERNELS}/transformer.py"
 SMOOTH = f"{KERNELS}/smooth.py"
 PARTS, STACK, PLAN = f"{KERNELS}/operations.py", "networks/stack.py", "sweeps/plan.py"
 AUTOGRAD, TRAIN = "training/autograd.py", "training/train.py"
@@ -56,60 +57,96 @@ MUTATIONS = [
     Mutation("its square's", PARTS, "math.sqrt(1 - BETA_2 ** (step + 1))", "1.0", "kernels"),
     Mutation("epsilon's correction", PARTS, "eps * unbias", "eps", "kernels"),
     Mutation("half of the square", LOOPS, "out[j] * out[j] / 2", "out[j] * out[j]", "kernels"),
-    Mutation("squares too large", PARTS, "factor = LOST", "factor = ZERO", "lm_kernels"),
+    Mutation("squares too large", PARTS, "factor = LOST", "factor = ZERO", "transformers"),
     Mutation(
         "a branch's multiplier",
-        LM_LOOPS,
-        "taken = branch * mult[MIX]",
-        "taken = branch",
-        "lm_kernels",
+        TRANSFORMER,
+        "taken, last = branch * mult[MIX]",
+        "taken, last = branch",
+        "transformers",
     ),
     Mutation(
         "a factor of attention",
-        LM_LOOPS,
+        ATTENTION,
         "product(SHARP, scores, True",
         "product(ONE, scores, True",
-        "lm_kernels",
+        "transformers",
     ),
-    Mutation("what a softmax takes back", LM_LOOPS, " - sums[query])", ")", "lm_kernels"),
+    Mutation("what a softmax takes back", ATTENTION, " - sums[query])", ")", "transformers"),
     Mutation(
         "a token sees none after it",
-        LM_LOOPS,
-        "seen if query >= key else NEVER",
+        ATTENTION,
+        "seen if query >= first else NEVER",
         "seen",
-        "lm_kernels",
+        "transformers",
     ),
-    Mutation("the slope of GELU", LM_LOOPS, " *= at.slope[i, row, j]", " *= ONE", "lm_kernels"),
     Mutation(
-        "an embedding's multiplier", LM_LOOPS, "mult[EMBED] * down", "ONE * down", "lm_kernels"
+        "the slope of GELU", TRANSFORMER, " *= at.slope[i, row, j]", " *= ONE", "transformers"
     ),
-    Mutation("the share of a rate", LM_LOOPS, "rate = share * net", "rate = net", "lm_kernels"),
-    Mutation("the share of a decay", LM_LOOPS, "ONE - share * net", "ONE - net", "lm_kernels"),
+    Mutation(
+        "an embedding's multiplier", TRANSFORMER, "mult[EMBED] * down", "ONE * down", "transformers"
+    ),
+    Mutation(
+        "the share of a rate", TRANSFORMER, "rate = share * net", "rate = net", "transformers"
+    ),
+    Mutation("the share of a decay", TRANSFORMER, "ONE - share * net", "ONE - net", "transformers"),
     Mutation("what is not a number", SMOOTH, " + ZERO * y", "", "smooth"),
     Mutation(
-        "a factor of its scores", LM_LOOPS, "product(SHARP, k", "product(ONE, k", "lm_kernels"
+        "a factor of its scores", ATTENTION, "product(SHARP, k", "product(ONE, k", "transformers"
     ),
     Mutation(
-        "and of the keys'", LM_LOOPS, "(SHARP, scores, False", "(ONE, scores, False", "lm_kernels"
+        "and of the keys'",
+        ATTENTION,
+        "(SHARP, scores, False",
+        "(ONE, scores, False",
+        "transformers",
     ),
     Mutation(
-        "a branch on its way back", LM_LOOPS, "net.branch * mult[DOWN]", "mult[DOWN]", "lm_kernels"
+        "a branch on its way back",
+        TRANSFORMER,
+        "net.branch * mult[DOWN]",
+        "mult[DOWN]",
+        "transformers",
     ),
-    Mutation("the other", LM_LOOPS, "net.branch * mult[MIX]", "mult[MIX]", "lm_kernels"),
+    Mutation("the other", TRANSFORMER, "net.branch * mult[MIX]", "mult[MIX]", "transformers"),
     Mutation(
         "gradients begin at 0",
-        LM_LOOPS,
+        TRANSFORMER,
         "g.embed[:], g.places[:] = ZERO, ZERO",
         "pass",
-        "lm_kernels",
+        "transformers",
     ),
-    Mutation("and so the stream's", LM_LOOPS, "    down[:] = ZERO", "    pass", "lm_kernels"),
-    Mutation("the count of steps", LM_LOOPS, "start + step, shares", "step, shares", "lm_kernels"),
+    Mutation("and so the stream's", TRANSFORMER, "at.stream[:] = ZERO", "pass", "transformers"),
     Mutation(
-        "the share of its step", COMPILED, "range(start, end)", "range(end - start)", "lm_kernels"
+        "the count of steps", TRANSFORMER, "start + step, shares", "step, shares", "transformers"
     ),
-    Mutation("the share of a step", COMPILED, "schedule(self.optim, step)", "1.0", "lm_kernels"),
-    Mutation("which layer is which", COMPILED, "2, 5, 6, 7", "2, 6, 5, 7", "lm_kernels"),
+    Mutation(
+        "the mean over places",
+        TRANSFORMER,
+        "share * back[row // context, j]",
+        "back[row // context, j]",
+        "transformers",
+    ),
+    Mutation(
+        "what a norm after the sum hands back",
+        TRANSFORMER,
+        "at.inner[:] += down",
+        "pass",
+        "transformers",
+    ),
+    Mutation("gains of a branch", TRANSFORMER, "*= mult * gains[j]", "*= mult", "transformers"),
+    Mutation(
+        "both branches of a layer at once",
+        TRANSFORMER,
+        "with_mlp = ONE if",
+        "with_mlp = ZERO if",
+        "transformers",
+    ),
+    Mutation(
+        "the share of its step", COMPILED, "range(start, end)", "range(end - start)", "transformers"
+    ),
+    Mutation("the share of a step", COMPILED, "schedule(self.optim, step)", "1.0", "transformers"),
+    Mutation("which layer is which", COMPILED, "2, 5, 6, 7", "2, 6, 5, 7", "transformers"),
     Mutation("memory of a card", PLAN, ' and on(machine.device) == "cpu"', "", "progress"),
     Mutation(
         "one thread",
@@ -215,11 +252,7 @@ MUTATIONS = [
         "evidence",
     ),
     Mutation(
-        "other versions",
-        "store.py",
-        "if made_with.endswith(",
-        "if made_with or str(",
-        "journal",
+        "other versions", "store.py", "if made_with.endswith(", "if made_with or str(", "journal"
     ),
     Mutation(
         "a checkpoint's end",
