@@ -6,6 +6,7 @@ minutes; the machine should have nothing else to do.
 
 import argparse
 
+import costs
 import pandas as pd
 import report
 import steps
@@ -30,11 +31,16 @@ def main() -> None:
         "--images", action="store_true", help="a step of the families of images only, 7 minutes"
     )
     parser.add_argument("--steps", action="store_true", help="the first table only, 5 minutes")
+    parser.add_argument(
+        "--costs", action="store_true", help="what every entry takes only, 10 minutes"
+    )
     said = parser.parse_args()
     quick, root = said.quick, "build/quick" if said.quick else "artifacts"
     images = ("images", lambda quick: steps.measure(quick, steps.images(quick)), report.steps)
     both = (("step", steps.measure, report.steps), ("sweep", sweeps.measure, report.sweeps))
-    for name, part, show in (images,) if said.images else both[:1] if said.steps else both:
+    takes = ("costs", costs.measure, report.costs)
+    chosen = (images,) if said.images else (takes,) if said.costs else both
+    for name, part, show in both[:1] if said.steps else chosen:
         table = part(quick)
         print(f"\n{show(table)}\n", flush=True)
         store.write(rounded(table), f"bench/{name}", root)

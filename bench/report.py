@@ -88,6 +88,19 @@ def sweeps(table: pd.DataFrame) -> str:
     return f"{_table(['', 'measured', 'aim'], lines)}\n\n{told}"
 
 
+def costs(table: pd.DataFrame) -> str:
+    """The table of what entries take, a line for each and one for every paper."""
+    paper = table["entry"].str.extract(r"\.([a-z0-9]+)_")[0]
+    lines = [
+        [f"`{one}`", f"{runs}", _short(minutes)]
+        for one, runs, minutes in table[["entry", "runs", "core_minutes"]].itertuples(index=False)
+    ]
+    for name, part in table.groupby(paper, sort=False):
+        every = f"{part['core_minutes'].sum():.0f}"
+        lines.append([f"all of {name}", f"{part['runs'].sum()}", every])
+    return _table(["entry", "runs", "minutes of one core"], lines)
+
+
 def _network(row: pd.Series) -> str:
     names = {"resmlp": "blocks", "mlp": "matrices", "lm": "transformer layers"}
     names |= {"cnn": "convolutions", "resconv": "branches of convolutions", "vit": "vision layers"}

@@ -30,6 +30,15 @@ def test_the_bench_of_images_runs_at_its_smallest() -> None:
 
 
 @pytest.mark.slow
+def test_the_bench_of_costs_runs_at_its_smallest() -> None:
+    command = [sys.executable, "bench", "--quick", "--costs"]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stdout[-2000:] + said.stderr[-2000:]
+    found = store.read("bench/costs", "build/quick")
+    assert (found["core_minutes"] > 0).all() and (found["runs"] > 0).all()
+
+
+@pytest.mark.slow
 def test_the_bench_of_a_card_runs_on_a_processor_where_a_run_alone_is_the_run_in_a_stack(
     tmp_path: Path,
 ) -> None:

@@ -192,7 +192,7 @@ BY_AUTOGRAD = {"linearised", "cnn", "resconv", "vit"}
 
 
 def test_every_family_in_kernels_is_compared_with_autograd() -> None:
-    from test_transformer_kernels import ODD
+    from test_transformers import ODD
 
     assert {net["family"] for net in [*NETS, ODD]} == set(FAMILIES) - BY_AUTOGRAD
 

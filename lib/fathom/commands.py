@@ -18,11 +18,11 @@ from fathom.spec import (
     Probe,
     Refused,
     Run,
-    Training,
     cases,
     count,
     grid,
     nearest,
+    sampled,
     settings,
 )
 
@@ -141,24 +141,21 @@ def plan(name: str | None, root: str = "artifacts") -> None:
 
 
 def _solved(name: str) -> str:
-    """What an entry of limit holds, and what those cases take that Monte Carlo solves; training
-    that differs in nothing but how long it lasts is solved once."""
+    """What an entry of limit holds, and what those cases take that Monte Carlo solves."""
     found = cases(entry("limit", name), f"params.yaml limit.{name}")
     from fathom.sweeps.plan import span
     from fathom.theory.dmft import dmft_cost
 
-    longest: dict[Training, Training] = {}
-    for one in found:
-        if isinstance(one, Training) and one.by_monte_carlo:
-            same = one.model_copy(update={"steps": 1})
-            longest[same] = max(one, longest.get(same, one), key=lambda case: case.steps)
-    said = f"limit.{name}: {len(found)} cases, solved on one core"
-    if not longest:
+    said, by_sites = f"limit.{name}: {len(found)} cases, solved on one core", sampled(found)
+    if not by_sites:
         return said
-    sizes = [(one.depth, one.steps + 1, SAMPLES[one.task], one.sites) for one in longest.values()]
-    costs = [dmft_cost(*size) for size in sizes]
+    costs = [
+        dmft_cost(depth, one.steps + 1, SAMPLES[one.task], one.sites)
+        for one in by_sites
+        for depth in one.depths
+    ]
     seconds, most = sum(cost.seconds for cost in costs), max(cost.gigabytes for cost in costs)
-    many = f"{len(costs)} trainings by Monte Carlo"
+    many = f"{len(by_sites)} trainings by Monte Carlo"
     return f"{said}\n  {many}: about {span(seconds)} and {most:.2g} GB"
 
 

@@ -4,6 +4,7 @@ An entry {solve: ..., cases: ...} of params.yaml holds a grid of one of these; a
 `solve` is a grid of `Limit`.
 """
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
@@ -96,6 +97,12 @@ class Training(Part):
         return self
 
     @property
+    def depths(self) -> tuple[int, ...]:
+        """The depths that are solved."""
+        deep = self.depth
+        return (deep // 4, deep // 2, deep) if self.extrapolate else (deep,)
+
+    @property
     def by_monte_carlo(self) -> bool:
         """Whether it is solved by following sites, not exactly."""
         return self.phi != "linear" and not self.lazy
@@ -152,3 +159,14 @@ Solvable = Limit | Kernels | OneStep | Training
 def _said(case: Part, *names: str) -> dict[str, Any]:
     seed = getattr(case, "seed", None)
     return {name: getattr(case, name) for name in names} | ({} if seed is None else {"seed": seed})
+
+
+def sampled(found: Iterable[object]) -> list[Training]:
+    """The trainings among cases that Monte Carlo solves, those that differ in nothing but how
+    long they last as one, the longest."""
+    longest: dict[Training, Training] = {}
+    for one in found:
+        if isinstance(one, Training) and one.by_monte_carlo:
+            same = one.model_copy(update={"steps": 1})
+            longest[same] = max(one, longest.get(same, one), key=lambda case: case.steps)
+    return list(longest.values())
