@@ -262,6 +262,8 @@ def test_bands_and_lowest_points_of_what_else_was_swept() -> None:
     best = law.lowest(drawn, over="log2_gain")
     assert best["optimum"].tolist() == [0, -1]
     assert best["flag"].tolist() == ["", "edge"]
+    ours = drawn.drop(columns="lowest").assign(log_loss=1.0 - drawn["lowest"])
+    assert law.lowest(ours, over="log2_gain")["optimum"].tolist() == best["optimum"].tolist()
 
 
 def test_a_band_is_infinite_where_one_seed_diverged() -> None:

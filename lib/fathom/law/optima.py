@@ -197,8 +197,12 @@ def summary(best: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def lowest(curves: pd.DataFrame, over: str = "log2_lr") -> pd.DataFrame:
-    """Optima of curves read off a paper's figure, a row per depth: the point marked lowest,
-    flagged edge where it is the first or the last of its curve."""
+    """Optima of curves, a row per depth: the point marked lowest, as of those read off a paper's
+    figure, else the one of least log loss; flagged edge where it is the first or the last of its
+    curve."""
+    if "lowest" not in curves:
+        floor = curves.groupby("depth")["log_loss"].transform("min")
+        curves = curves.assign(lowest=curves["log_loss"] == floor)
     ends = curves.groupby("depth")[over].agg(["min", "max"])
     best = curves[curves["lowest"]].rename(columns={over: "optimum"})
     place = best["depth"].map(ends["min"]), best["depth"].map(ends["max"])
