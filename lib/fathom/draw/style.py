@@ -20,7 +20,7 @@ TITLES = {
     "ode": "ODE: branch 1/L",
     "depth_mup": "Depth-μP: branch 1/√L",
     "am_mup": "variance form: weights/√L",
-    "alpha(0.5, 0)": "branch 1/√L, rate as it is",
+    "alpha(0.5, 0)": "branch 1/√L, rate as is",
     "alpha(0.75, 0.25)": "between: 1/L⁰·⁷⁵",
     "post": "ReLU after the matrix",
     "pre": "ReLU before the matrix",
