@@ -45,15 +45,13 @@ def test_an_exponent_far_from_ours_has_no_cost(exponent: float) -> None:
     assert "lie between -1.50 and -0.58 on chain, SGD (your network is taken" in str(found)
 
 
-@pytest.mark.parametrize(
-    ("network", "said"),
-    [
-        ("chain, SGD", "it diverged"),
-        ("ViT, norm after, SGD", "it cost 0.339 "),
-        ("chain, Adam", "it cost 0.031 "),
-    ],
-)
-def test_a_run_that_diverged_is_not_a_rate_that_was_never_trained(network: str, said: str) -> None:
+@pytest.mark.parametrize("network", ["chain, SGD", "ViT, norm after, SGD", "chain, Adam"])
+def test_a_run_that_diverged_is_not_a_rate_that_was_never_trained(network: str) -> None:
+    measured = law.regret(store.read, network, "constant")
+    assert measured is not None
+    cost = measured.regret.value
+    assert np.isfinite(cost) == (network != "chain, SGD")
+    said = f"it cost {cost:.3f} " if np.isfinite(cost) else "it diverged"
     assert said in str(depth.rate(-4.0, 6, 24, rule="constant", network=network))
     found = depth.rate(-4.0, 6, 24, rule="constant", network="chain, Adam")
     assert found.cost is not None
