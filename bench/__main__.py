@@ -31,9 +31,7 @@ def main() -> None:
         "--images", action="store_true", help="a step of the families of images only, 7 minutes"
     )
     parser.add_argument("--steps", action="store_true", help="the first table only, 5 minutes")
-    parser.add_argument(
-        "--costs", action="store_true", help="what every entry takes only, 10 minutes"
-    )
+    parser.add_argument("--costs", action="store_true", help="what every entry takes only")
     said = parser.parse_args()
     quick, root = said.quick, "build/quick" if said.quick else "artifacts"
     images = ("images", lambda quick: steps.measure(quick, steps.images(quick)), report.steps)

@@ -9,31 +9,28 @@ from fathom import store
 from fathom.store import ROOT
 
 
+def quick(*words: str) -> None:
+    command = [sys.executable, "bench", "--quick", *words]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stdout[-2000:] + said.stderr[-2000:]
+
+
 @pytest.mark.slow
 def test_the_bench_runs_at_its_smallest() -> None:
-    # it compares the first losses of all peers itself, and fails where they differ
-    said = subprocess.run(
-        [sys.executable, "bench", "--quick"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert said.returncode == 0, said.stdout[-2000:] + said.stderr[-2000:]
+    quick()  # it compares the first losses of all peers itself, and fails where they differ
     steps, sweeps = (store.read(f"bench/{name}", "build/quick") for name in ("step", "sweep"))
     assert len(steps) and len(sweeps)
 
 
 @pytest.mark.slow
 def test_the_bench_of_images_runs_at_its_smallest() -> None:
-    command = [sys.executable, "bench", "--quick", "--images"]
-    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert said.returncode == 0, said.stdout[-2000:] + said.stderr[-2000:]
-    found = store.read("bench/images", "build/quick")
-    assert set(found["family"]) == {"resconv", "vit"}
+    quick("--images")
+    assert set(store.read("bench/images", "build/quick")["family"]) == {"resconv", "vit"}
 
 
 @pytest.mark.slow
 def test_the_bench_of_costs_runs_at_its_smallest() -> None:
-    command = [sys.executable, "bench", "--quick", "--costs"]
-    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert said.returncode == 0, said.stdout[-2000:] + said.stderr[-2000:]
+    quick("--costs")
     found = store.read("bench/costs", "build/quick")
     assert (found["core_minutes"] > 0).all() and (found["runs"] > 0).all()
 
