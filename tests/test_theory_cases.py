@@ -18,7 +18,7 @@ PARAMS = store.params()
 PAIR: dict[str, Any] = {"log2_lr": -4.0, "task": "pair"}
 KX = {"kx": np.array([[1, 0.3], [0.3, 1]]), "y": np.array([1.0, -1.0]), "p": np.full(2, 0.5)}
 WHOLE = {"solve": "Training", "phi": "linear", "lazy": False, "train_ends": True, "sites": 4000,
-         "responses": True, "extrapolate": False, "eta_0": 0.08, "gamma_0": 1.0, **KX}  # fmt: skip
+         "responses": True, "eta_0": 0.08, "gamma_0": 1.0, **KX}  # fmt: skip
 
 
 def test_kernels_are_those_of_the_spec_of_the_paper() -> None:
@@ -42,7 +42,9 @@ def test_one_step_is_that_of_the_spec_of_the_paper() -> None:
 
 
 def test_training_is_that_of_the_spec_of_the_paper() -> None:
-    found = rows(({"case": steps}, {**WHOLE, "depth": 8, "steps": steps}) for steps in (7, 1, 5))
+    found = rows(
+        ({"case": steps}, {**WHOLE, "depths": (8,), "steps": steps}) for steps in (7, 1, 5)
+    )
     assert [row["case"] for row in found] == [7, 1, 5]
     assert [row["loss_full_limit"] for row in found] == pytest.approx(
         [0.00256, 0.313994, 0.021409], rel=1e-3
@@ -50,13 +52,13 @@ def test_training_is_that_of_the_spec_of_the_paper() -> None:
     assert [row["feature_last_limit"] for row in found][:2] == pytest.approx(
         [3.54966, 2.60148], rel=1e-4
     )
-    (less,) = rows([({}, {**WHOLE, "depth": 8, "steps": 5, "responses": False})])
+    (less,) = rows([({}, {**WHOLE, "depths": (8,), "steps": 5, "responses": False})])
     assert less["loss_full_limit"] == pytest.approx(0.0770, rel=1e-3)
     assert set(less) == set(COLUMNS["Training"])
 
 
 def test_lazy_training_is_that_of_small_gamma_0() -> None:
-    given = {**WHOLE, "depth": 8, "steps": 4, "gamma_0": 0.01}
+    given = {**WHOLE, "depths": (8,), "steps": 4, "gamma_0": 0.01}
     found = rows([({}, given), ({}, {**given, "lazy": True})])
     assert found[0]["loss_full_limit"] == pytest.approx(found[1]["loss_full_limit"], rel=1e-4)
     for kernel in ("feature_half_limit", "gradient_input_limit"):
@@ -65,8 +67,10 @@ def test_lazy_training_is_that_of_small_gamma_0() -> None:
 
 
 def test_infinite_depth_is_approached_as_one_over_depth() -> None:
-    found = rows(({"depth": depth}, {**WHOLE, "depth": depth, "steps": 2}) for depth in (32, 64))
-    deep = rows([({}, {**WHOLE, "depth": 64, "steps": 2, "extrapolate": True})])
+    found = rows(
+        ({"depth": depth}, {**WHOLE, "depths": (depth,), "steps": 2}) for depth in (32, 64)
+    )
+    deep = rows([({}, {**WHOLE, "depths": (16, 32, 64), "steps": 2})])
     assert found[0]["off"] / found[1]["off"] == pytest.approx(2, rel=0.05)
     assert deep[0]["off"] < 1e-12
 

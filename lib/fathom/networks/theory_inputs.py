@@ -52,5 +52,6 @@ def solver_inputs(one: Solvable) -> dict[str, Any]:
         "y": about.y[:samples, 0].double().numpy(),
         "p": np.full(samples, 1 / samples),
         "eta_0": 2.0**one.log2_lr,
-        **one.model_dump(exclude={"seed", "log2_lr", "task"}),
+        "depths": one.depths,
+        **one.model_dump(exclude={"depth", "extrapolate", "seed", "log2_lr", "task"}),
     }

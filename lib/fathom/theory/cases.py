@@ -1,6 +1,6 @@
 """Cases of infinite networks as rows of a table, each solver with the columns that it makes."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from typing import Any
@@ -107,13 +107,14 @@ def _one_step(depth: int, strength: float, train_ends: bool) -> list[Row]:
     ]
 
 
-def _training(depth: int, extrapolate: bool, steps: int, **given: Any) -> list[Row]:
-    """Training step by step: loss, its largest value so far, outputs of the first and the last
-    sample, and the mean squares of phi(h) and g of the first one along depth; error, the largest
-    standard error of an output; off, of a linear network, the root mean square over samples of the
-    outputs' difference from those at infinite depth (with responses), where these converge."""
+def _training(depths: Sequence[int], steps: int, **given: Any) -> list[Row]:
+    """Training step by step, at one depth or, from several, at infinite depth: loss, its largest
+    value so far, outputs of the first and the last sample, and the mean squares of phi(h) and g of
+    the first one along depth; error, the largest standard error of an output; off, of a linear
+    network, the root mean square over samples of the outputs' difference from those at infinite
+    depth (with responses), where these converge."""
     solve = partial(_solved, steps=steps + 1, **given)
-    found = depth_limit(solve, (depth // 4, depth // 2, depth)) if extrapolate else solve(depth)
+    found = depth_limit(solve, depths) if len(depths) > 1 else solve(depths[0])
     off = np.full(steps + 1, np.nan)
     if given["phi"] == "linear" and not given["lazy"]:
         whole = partial(_solved, steps=steps + 1, **{**given, "responses": True})

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fathom.networks.families.vit import patches
 from fathom.networks.stack import Stack, epsilon, rate, schedule, shrinkage
 from fathom.networks.tasks import task
 from fathom.phi import Array, left_slope
@@ -155,14 +156,10 @@ class TransformerSession:
     def batches(self, order: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The examples of an order (steps, batch) as the loops want them: tokens, patches and
         targets, of which one of the first two is empty."""
-        x, y = self.task.x[order].numpy(), self.task.y[order].numpy()
-        steps, batch, inputs = x.shape
-        if not self.net.images:
-            return x.reshape(steps, -1), np.empty((steps, 0, 0), np.float32), y.reshape(steps, -1)
-        side, size = math.isqrt(inputs) // self.patch, self.patch
-        cut = x.reshape(steps, batch, side, size, side, size).swapaxes(3, 4)
-        patches = np.ascontiguousarray(cut).reshape(steps, batch * side**2, size**2)
-        return np.empty((steps, 0), np.int64), patches, y
+        x, y, steps = self.task.x[order], self.task.y[order].flatten(1).numpy(), len(order)
+        if self.net.images:
+            return np.empty((steps, 0), np.int64), patches(x, self.patch).numpy(), y
+        return x.flatten(1).numpy(), np.empty((steps, 0, 0), np.float32), y
 
     def leave(self, nets: Stack) -> None:
         """Write the weights as they are now into a stack of the same runs."""

@@ -16,6 +16,15 @@ from fathom.networks.layers import Apply, Layer, Linear, Model, Vector
 from fathom.spec import Net
 
 
+def patches(images: Tensor, size: int) -> Tensor:
+    """Square patches of images (any number, batch, pixels) as rows, in the order of their places:
+    shape (any number, batch x places, size x size)."""
+    many, batch, pixels = images.shape
+    side = math.isqrt(pixels) // size
+    cut = images.reshape(many, batch, side, size, side, size).transpose(3, 4)
+    return cut.reshape(many, batch * side**2, size**2)
+
+
 def vit(net: Net, inputs: int | None, outputs: int) -> Model:
     """A matrix on every patch, embeddings of places, `depth` layers of attention and MLP, and a
     read-out of the mean over places. Units: the stream after each layer, shape (runs, batch x
@@ -34,8 +43,7 @@ def vit(net: Net, inputs: int | None, outputs: int) -> Model:
 
     def forward(apply: Apply, branch: Tensor, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         runs, batch, _ = x.shape
-        cut = x.reshape(runs, batch, side, size, side, size).transpose(3, 4)
-        stream = apply(0, cut.reshape(runs, batch * places, size**2))
+        stream = apply(0, patches(x, size))
         if net.bias:
             stream = apply(1, stream)
         where = torch.arange(places, device=x.device).expand(runs, batch, places)
