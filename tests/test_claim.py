@@ -212,7 +212,7 @@ def test_a_part_in_claims_yaml_says_what_where_and_why(name: str) -> None:
         wanted = {"says", "measure", "table", "with", "target", "reach"}
         assert set(control) - {"against"} == wanted
     for change in part.get("towards", {}).values():
-        assert set(change) <= {"table", "with", "given"}
+        assert set(change) <= {"table", "against", "with", "given"}
     assert len(part.get("towards", {})) in (0, claim.STEPS)
     if "wants" in part:
         assert part["wants"].split(":")[0] in claim.NEEDS

@@ -71,12 +71,13 @@ def measured(said: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> Int
 
 
 def step(said: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """A part one step nearer to the paper's setting: another table, or other settings; what `given`
-    says replaces or joins the part's own choice of rows."""
+    """A part one step nearer to the paper's setting: another table, another one to set it against,
+    or other settings; what `given` says replaces or joins the part's own choice of rows."""
     settings = {**said["with"], **change.get("with", {})}
     if "given" in change:
         settings["given"] = {**settings["given"], **change["given"]}
-    return {**said, "table": change.get("table", said["table"]), "with": settings}
+    tables = {name: change[name] for name in ("table", "against") if name in change}
+    return {**said, **tables, "with": settings}
 
 
 def judged(found: Interval, said: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> Judged:
