@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from fathom.pages import cost_table
 from fathom.training.kernels.blas import kernels
 
 LOOP = {32: 5.0, 64: 3.0, 128: 2.0, 256: 1.4}  # aims: times faster than the loop, by width
@@ -90,15 +91,7 @@ def sweeps(table: pd.DataFrame) -> str:
 
 def costs(table: pd.DataFrame) -> str:
     """The table of what entries take, a line for each and one for every paper."""
-    paper = table["entry"].str.extract(r"\.([a-z0-9]+)_")[0]
-    lines = [
-        [f"`{one}`", f"{runs}", _short(minutes)]
-        for one, runs, minutes in table[["entry", "runs", "core_minutes"]].itertuples(index=False)
-    ]
-    for name, part in table.groupby(paper, sort=False):
-        every = f"{part['core_minutes'].sum():.0f}"
-        lines.append([f"all of {name}", f"{part['runs'].sum()}", every])
-    return _table(["entry", "runs", "minutes of one core"], lines)
+    return "\n".join(cost_table(table))
 
 
 def _network(row: pd.Series) -> str:

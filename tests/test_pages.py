@@ -2,6 +2,7 @@
 
 import re
 
+import pandas as pd
 import pytest
 from fathom import pages, store
 from fathom.store import ROOT
@@ -13,6 +14,9 @@ def test_pages_are_those_that_the_tables_give() -> None:
     assert pages.between(readme, pages.ADVICE, pages.rule_table()) == readme
     account = (ROOT / pages.ACCOUNT).read_text()
     assert pages.with_values(account) == account
+    costs = (ROOT / pages.COSTS_PAGE).read_text()
+    lines = pages.cost_table(store.read("bench/costs"))
+    assert pages.between(costs, pages.COSTS, lines) == costs
     assert (ROOT / "CLAIMS.md").read_text() == pages.claims_page()
     assert (ROOT / "figures" / "README.md").read_text() == pages.gallery()
     assert len(readme.splitlines()) <= 200
@@ -24,6 +28,19 @@ def test_the_table_of_rules_tells_ties_divergence_and_rates_that_were_not_traine
     assert "| formula (FD), or divide it by the ratio of depths |" in chain
     assert chain.endswith("| keep the rate: diverges |")
     assert post.endswith("| keep the rate: 0.34 |")
+
+
+def test_the_table_of_costs_sums_the_entries_of_a_paper() -> None:
+    table = pd.DataFrame(
+        {
+            "entry": ["sweep.tp6_lm", "probe.laws_arms", "probe.tp6_lm"],
+            "runs": [3, 7, 4],
+            "core_minutes": [12.4, 0.25, 0.3],
+        }
+    )
+    said = pages.cost_table(table)
+    assert "| `sweep.tp6_lm` | 3 | 12 |" in said and "| `probe.tp6_lm` | 4 | 0.3 |" in said
+    assert "| **all of tp6** | 7 | 13 |" in said
 
 
 def test_every_claim_is_on_the_page_of_claims_and_every_part_has_its_verdict() -> None:

@@ -18,8 +18,8 @@ wholly outside and two steps towards the paper's setting, named beforehand, find
 **inconclusive** otherwise. A claim holds only where all its parts do. Targets, controls and steps
 are in [claims.yaml](claims.yaml); [evidence](docs/evidence.md) tells how verdicts are made. A
 claim's name leads to its figure; the triangle unfolds its parts. A stage writes this page."""
-HEADLINES, ADVICE = "headlines", "rules"
-ACCOUNT = "docs/one-account.md"
+HEADLINES, ADVICE, COSTS = "headlines", "rules", "costs"
+ACCOUNT, COSTS_PAGE = "docs/one-account.md", "docs/costs.md"
 VALUE = re.compile(r"<!-- (\w+) (C\d+): ([^>]+?) -->.*?<!-- / -->", re.DOTALL)
 RULE_NAMES = {
     "constant": "keep the rate",
@@ -32,8 +32,8 @@ RULE_NAMES = {
 
 def write() -> None:
     """Write CLAIMS.md, figures/README.md, figures/manifest.csv, the counts of verdicts in
-    artifacts/claims, a file for each paper, the tables of headlines and of rules in README.md, and
-    the measured values in docs/one-account.md."""
+    artifacts/claims, a file for each paper, the tables of headlines and of rules in README.md, the
+    measured values in docs/one-account.md and the table in docs/costs.md."""
     store.save_text(claims_page(), "CLAIMS.md")
     store.save_text(gallery(), "figures/README.md")
     store.write(manifest(), "manifest", "figures")
@@ -42,6 +42,8 @@ def write() -> None:
     readme = between((ROOT / "README.md").read_text(), HEADLINES, headline_table())
     store.save_text(between(readme, ADVICE, rule_table()), "README.md")
     store.save_text(with_values((ROOT / ACCOUNT).read_text()), ACCOUNT)
+    costs = between((ROOT / COSTS_PAGE).read_text(), COSTS, cost_table(store.read("bench/costs")))
+    store.save_text(costs, COSTS_PAGE)
 
 
 def between(page: str, mark: str, lines: list[str]) -> str:
@@ -100,6 +102,22 @@ def headline_table() -> list[str]:
         word, held = claim.overall(parts).iloc[0], int((parts["verdict"] == claim.HOLDS).sum())
         count = "" if word == claim.HOLDS else f" ({held} of {len(parts)} parts hold)"
         lines.append(f"| {link} | {PAPERS[paper]}, {name} | **{word}**{count} |")
+    return lines
+
+
+def cost_table(table: pd.DataFrame) -> list[str]:
+    """The runs and the minutes of one core of every entry, as `python bench --costs` measures them
+    (columns entry, runs, core_minutes), and of all entries of a paper together."""
+    lines = ["| entry | runs | minutes of one core |", "|---|---|---|"]
+    paper = table["entry"].str.extract(r"\.([a-z0-9]+)_")[0]
+    for name, part in table.groupby(paper, sort=False):
+        for one in part.to_dict("records"):
+            minutes = one["core_minutes"]
+            shown = f"{minutes:.0f}" if minutes >= 10 else f"{minutes:.1f}"
+            lines.append(f"| `{one['entry']}` | {one['runs']} | {shown} |")
+        if name in PAPERS:
+            whole = f"{part['runs'].sum()} | {part['core_minutes'].sum():.0f}"
+            lines.append(f"| **all of {name}** | {whole} |")
     return lines
 
 
