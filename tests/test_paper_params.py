@@ -43,9 +43,13 @@ def test_an_entry_at_the_papers_size_is_a_grid(engine: str, name: str) -> None:
 
 def test_its_limits_are_those_of_its_networks() -> None:
     (one,) = grids("probe", "tp6_layer_sizes")
-    found = limits({**PARAMS["limit"]["tp6_layer_sizes"], "task": "digits_mse"}, "paper")
+    found, deep = (
+        limits({**PARAMS["limit"][name], "task": "digits_mse"}, "paper")
+        for name in ("tp6_layer_sizes_64", "tp6_layer_sizes")
+    )
     assert {run.seed for run in found} == {run.seed for run in runs("probe", "tp6_layer_sizes")}
-    assert {run.depth for run in found} > {one["net"]["depth"]}
+    assert {run.depth for run in found} == {one["net"]["depth"]}
+    assert {run.depth for run in deep} > {one["net"]["depth"]}
 
 
 def test_its_data_come_later() -> None:
