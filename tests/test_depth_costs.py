@@ -24,7 +24,20 @@ def test_a_cost_is_that_of_the_rate_it_stands_beside(
     found = depth.rate(-4.0, 6, 24, rule=rule, network=network)
     assert found.cost == law.regret(store.read, network, measured)
     assert found.cost is not None
-    assert "carried to depths 6, 12" in str(found) or "6, 8, 12" in str(found)
+    assert "carried from depth 3 to 6, " in str(found)
+
+
+def test_a_rate_that_is_carried_far_has_the_cost_of_the_far_network_that_was_measured() -> None:
+    near, far = (depth.rate(-4.0, 3, deep, rule="inverse") for deep in (24, 48))
+    assert (near.network, far.network) == ("chain, SGD", "chain, 16 times deeper, SGD")
+    assert near.cost == law.regret(store.read, near.network, "inverse")
+    assert far.cost == law.regret(store.read, far.network, "inverse")
+    assert "carried from depth 3 to 48" in str(far) and "carried further" not in str(far)
+    beyond = str(depth.rate(-4.0, 3, 300, rule="inverse"))
+    assert beyond.endswith("yours is carried further, 100 times as deep")
+    unmeasured = depth.rate(-4.0, 3, 48, rule="all_paths")
+    assert unmeasured.network == "residual, variance form, SGD"
+    assert str(unmeasured).endswith("yours is carried further, 16 times as deep")
 
 
 def test_beside_an_exponent_of_ones_own_stands_what_an_own_fit_cost_here() -> None:

@@ -48,6 +48,16 @@ class Deaf(Two):
         return self.inner(torch.ones_like(x))
 
 
+class OneExpert(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.experts = nn.Linear(4, 2), nn.Parameter(torch.ones(2, 4, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        chosen = self.experts[self.gate(x).argmax(dim=-1)]
+        return torch.einsum("bi,bij->bj", x, chosen)
+
+
 class DropPath(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -75,6 +85,7 @@ REFUSED: dict[str, tuple[Any, Any, str]] = {
     "Mixtral": (
         lambda: made("Mixtral", "ForCausalLM", **SMALL, **WORDS, **MOE), IDS,
         "layers.0.mlp.*topk chooses by the data.*mixture of experts"),
+    "one expert": (OneExpert, X, "argmax chooses by the data.*mixture of experts"),
     "stochastic depth": (lambda: nn.Sequential(DropPath()), X, "^0: stochastic depth.*rate of 0.1"),
     "no parameters": (nn.ReLU, X, "ReLU has no parameters.*trace a module that has weights"),
     "wrong shape": (lambda: nn.Linear(4, 4), torch.zeros(2, 5), r"shape \(2, 5\) \(mat1 and mat2"),

@@ -243,6 +243,9 @@ def test_advice_names_the_cheapest_rule_the_dearest_and_those_between() -> None:
         assert one["untrained"] == (
             () if "convolutions, chain" in one["network"] else ("all_paths",)
         )
+    costs["constant"] = [0.01, 0.05, 0.06]  # dearest on average, and not told apart
+    for one in law.advice(lambda _: transferred(costs)).to_dict("records"):
+        assert (one["alike"][-1], one["worst"]) == ("constant", "")
     del costs["constant"], costs["three_halves"]
     found = law.advice(lambda _: transferred(costs))
     assert set(found["worst"]) == {""}

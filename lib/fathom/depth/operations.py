@@ -99,5 +99,7 @@ RECURRENT = {
     *("scan", "while_loop", "associative_scan"),
 }
 RUNNING = {"cumsum", "cumprod", "logcumsumexp", "cummax"}
-ROUTING = {"topk", "nonzero", "multinomial", "masked_select", "kthvalue"}
+ROUTING = {
+    *("topk", "nonzero", "multinomial", "masked_select", "kthvalue", "argmax", "argmin", "argsort"),
+}
 CONTROL = {"item", "_local_scalar_dense", "is_nonzero", "cond"}

@@ -35,6 +35,7 @@ MEASURED = {0.0: "constant", -1.0: "inverse", -1.5: "three_halves"}  # exponents
 OF_ONE = {"depth_mup": "Depth-muP", "completep": "CompleteP"}  # rules of one parametrization
 OWN_FIT = "own fit"  # the rule of a number
 UNKNOWN = "its cost was not measured"
+FAR_FROM = 8  # times deeper: the most that costs are averaged over, but for kinds called law.FAR
 
 
 class Rate(NamedTuple):
@@ -42,12 +43,13 @@ class Rate(NamedTuple):
     a power, the rule, what it says; and what it cost in log loss above the deeper network's own
     best rate on a kind of network measured here (infinite where runs diverged, NaN where the rate
     left the grid; None where no cost is known, and `why`). `assumed`: nobody said that it is this
-    kind."""
+    kind. `ratio`: how many times deeper the deep network is."""
 
     log2_lr: float
     exponent: float | None
     rule: str
     said: str
+    ratio: float
     network: str = ""
     assumed: bool = False
     cost: Cost | None = None
@@ -61,6 +63,10 @@ class Rate(NamedTuple):
         if self.cost is None:
             return f"{found}; {self.why} on {self.network}{taken}"
         depths = ", ".join(str(depth) for depth in self.cost.depths)
+        depths = f"from depth {self.cost.shallow} to {depths}"
+        far = ""
+        if self.ratio > max(self.cost.depths) / self.cost.shallow:
+            far = f"; yours is carried further, {self.ratio:.3g} times as deep"
         who, also, regret = "it", "", self.cost.regret
         if self.cost.exponent is not None:
             value, low, high, *_ = self.cost.exponent
@@ -73,7 +79,7 @@ class Rate(NamedTuple):
             lost = "diverged"
         elif math.isnan(regret.value):
             lost = "lay outside of the rates that were trained"
-        return f"{found}; on {self.network}{taken}, carried to depths {depths}, {who} {lost}{also}"
+        return f"{found}; on {self.network}{taken}, carried {depths}, {who} {lost}{also}{far}"
 
 
 def rate(
@@ -93,9 +99,10 @@ def rate(
     paths, a number those of a residual network of so many blocks. `network` is one of
     law.NETWORKS, which names its optimizer; left out, a traced network is of the kind that its
     trace shows, a number a chain, or a residual network under rules that are made for one, under
-    `optimizer` (sgd, adam; sgd where it is left out). Raises Refused for depths that are equal or
-    reversed, for unknown rules and networks, and for a rule that was not measured on a network
-    that is named."""
+    `optimizer` (sgd, adam; sgd where it is left out), and a kind that was measured sixteen times
+    deeper is taken where yours is more than eight times deeper. Raises Refused for depths that are
+    equal or reversed, for unknown rules and networks, and for a rule that was not measured on a
+    network that is named."""
     if network is not None and network not in law.NETWORKS:
         raise Refused(f"network {network!r} is not one of {'; '.join(law.NETWORKS)}")
     named = law.NETWORKS[network].optimizer.lower() if network else None
@@ -106,6 +113,11 @@ def rate(
     traced = next((one for one in (deep, shallow) if isinstance(one, Trace)), None)
     near = network or _nearest(found.rule, traced, optimizer)
     cost, why = _cost(found, near)
+    if network is None and found.ratio > FAR_FROM:
+        far = f", {law.FAR}, ".join(near.rsplit(", ", 1))
+        tried = _cost(found, far)
+        if tried[0] is not None:
+            near, (cost, why) = far, tried
     if cost is None and network and found.rule in RULES:
         raise Refused(
             f"rule {found.rule} was not measured on {network}; leave network out, or choose another"
@@ -173,16 +185,19 @@ def _carried(
         if not _finite(rule):
             raise Refused(f"rule {rule!r} is no exponent; give a number such as -1.5, or a name")
         said = f"rate ~ L^({rule:g}), an exponent that you fitted yourself"
-        return Rate(log2_lr + rule * math.log2(end / start), float(rule), OWN_FIT, said)
+        at = log2_lr + rule * math.log2(end / start)
+        return Rate(at, float(rule), OWN_FIT, said, end / start)
     if rule not in RULES:
         raise Refused(f"rule {rule!r} {nearest(rule, RULES)}; or give an exponent that you fitted")
     if rule in EXPONENTS:
         exponent = EXPONENTS[rule][OPTIMIZERS.index(optimizer)]
-        return Rate(log2_lr + exponent * math.log2(end / start), exponent, rule, RULES[rule])
+        at = log2_lr + exponent * math.log2(end / start)
+        return Rate(at, exponent, rule, RULES[rule], end / start)
     if rule == "all_paths" and isinstance(shallow, Trace) and isinstance(deep, Trace):
         step = (_log2_cubes(shallow) - _log2_cubes(deep)) / 2
-        return Rate(log2_lr + step, None, rule, f"{RULES[rule]}, of the traced networks")
-    return Rate(log2_lr + PREDICTIONS[rule](end, start), None, rule, RULES[rule])
+        own = f"{RULES[rule]}, of the traced networks"
+        return Rate(log2_lr + step, None, rule, own, end / start)
+    return Rate(log2_lr + PREDICTIONS[rule](end, start), None, rule, RULES[rule], end / start)
 
 
 def _depth(said: float | Trace, which: str) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from fathom.law.advice import FITTED, FITTED_TO, NETWORKS, Cost, advice, regret, regrets
+from fathom.law.advice import FAR, FITTED, FITTED_TO, NETWORKS, Cost, advice, regret, regrets
 from fathom.law.convergence import beside, bias, changes, departures, proxy
 from fathom.law.curves import above, distances, each, fifths, guides, sizes, tuned
 from fathom.law.fits import FITS, fit, fits, local_formula, local_slopes

@@ -15,25 +15,30 @@ class Kind(NamedTuple):
     """A kind of network: the table of transferred rates that holds it, the rows that are it, the
     optimizer, and the power of depth that its parametrization gives the rate of hidden matrices:
     the table's rules carry the base rate, which has none. `fitted` is the table, where there is
-    one, in which an exponent fitted to shallower depths carries the rate."""
+    one, in which an exponent fitted to shallower depths carries the rate; `shallow` is the depth
+    that rates are carried from."""
 
     table: str
     rows: Mapping[str, Any]
     optimizer: str
     own: float = 0.0
     fitted: str = ""
+    shallow: int = 3
 
 
 class Cost(NamedTuple):
-    """What a rule costs in log loss above the best, the deeper networks it is averaged over, the
-    rule that was measured, and under the rule FITTED the exponent that was fitted, over seeds."""
+    """What a rule costs in log loss above the best, the depth it was carried from, the deeper
+    networks it is averaged over, the rule that was measured, and under the rule FITTED the exponent
+    that was fitted, over seeds."""
 
     regret: Interval
+    shallow: int
     depths: tuple[int, ...]
     rule: str
     exponent: Interval | None = None
 
 
+FAR = "16 times deeper"  # in the name of a kind whose rates are carried from depth 3 to 48
 FITTED = "fitted"  # the rule that carries a rate by an exponent fitted to depths up to FITTED_TO
 FITTED_TO = 6  # the anchor of its table
 _CHAIN = {"task": "fashion14", "phi": "relu", "rules": "sp", "steps": 469, "width": 128}
@@ -59,13 +64,13 @@ def _kinds() -> dict[str, Kind]:
         found[f"residual, Depth-muP, {name}"] = Kind(residual, multiplier, name, own_power)
         for place, said in (("post", "norm after"), ("pre", "norm before")):
             rows = {"family": "vit", "placement": place, **_LAYERS, **own}
-            found[f"ViT, {said}, {name}"] = Kind(transformers, rows, name)
+            found[f"ViT, {said}, {name}"] = Kind(transformers, rows, name, shallow=1)
         text = {"family": "lm", **_LAYERS, **own}
-        found[f"language model, {name}"] = Kind(transformers, text, name)
+        found[f"language model, {name}"] = Kind(transformers, text, name, shallow=1)
     completep = {"rules": "ode", "kind": "adam", **_FROM_THREE, **_ALL_RULES}
     for name, family in (("chain", "mlp"), ("residual, Depth-muP", "resmlp")):
         deep = {"family": family, "depth": 48}
-        found[f"{name}, 16 times deeper, SGD"] = Kind("law/laws_deep_transfer", deep, "SGD")
+        found[f"{name}, {FAR}, SGD"] = Kind("law/laws_deep_transfer", deep, "SGD")
     found["residual, CompleteP, Adam"] = Kind(residual, completep, "Adam")
     found["residual, block z + phi(W z), SGD"] = Kind(
         residual, {"rules": "am_mup", "order": "post", **_FROM_THREE}, "SGD"
@@ -124,20 +129,20 @@ def regret(read: Callable[[str], pd.DataFrame], network: str, rule: str) -> Cost
     cost = Interval(one["value"], one["low"], one["high"], int(one["seeds"]))
     depths = tuple(sorted(int(depth) for depth in rows["depth"].unique()))
     if rule != FITTED:
-        return Cost(cost, depths, rule)
+        return Cost(cost, kind.shallow, depths, rule)
     every = {name: said for name, said in kind.rows.items() if name != "depth"}
     near = where(read(table), {**every, "prediction": rule})
     near = near[near["depth"] <= seen]
     optima = near.assign(optimum=near["log2_lr"] - near["missed"], flag="")
-    return Cost(cost, depths, rule, slope(optima, along="depth", given={}))
+    return Cost(cost, seen, depths, rule, slope(optima, along="depth", given={}))
 
 
 def advice(read: Callable[[str], pd.DataFrame]) -> pd.DataFrame:
-    """For every kind of network the rule that costs least and, of the rules told apart from it,
-    the one that costs most: columns network, optimizer, depths, rule, alike (the rules not told
-    apart from it, the cheaper first), regret, low, high, worst, worst_regret (infinite where a run
-    diverges), untrained (the rules whose rate lies outside of those that were trained, which are
-    neither alike nor worst). `worst` is empty, its regret NaN, where no other rule is left."""
+    """For every kind of network the rule that costs least and the one that costs most: columns
+    network, optimizer, depths, rule, alike (the rules not told apart from it, the cheaper first),
+    regret, low, high, worst, worst_regret (infinite where a run diverges), untrained (the rules
+    whose rate lies outside of those that were trained, which are neither alike nor worst). `worst`
+    is empty, its regret NaN, where the dearest rule is not told apart from the cheapest."""
     rows = []
     for label, found in regrets(read).items():
         kind = NETWORKS[label]
@@ -146,8 +151,9 @@ def advice(read: Callable[[str], pd.DataFrame]) -> pd.DataFrame:
         untrained = tuple(ranked.loc[ranked["value"].isna(), "prediction"])
         others = [one for one in others if one["prediction"] not in untrained]
         alike = _alike(where(read(kind.table), kind.rows), best, others)
-        apart = [one for one in others if one["prediction"] not in alike]
-        worst = apart[-1] if apart else {"prediction": "", "value": np.nan}
+        worst = {"prediction": "", "value": np.nan}
+        if others and others[-1]["prediction"] not in alike:
+            worst = others[-1]
         rows.append(
             {
                 "network": label.rsplit(", ", 1)[0],
