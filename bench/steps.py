@@ -67,7 +67,7 @@ def images(quick: bool) -> list[Run]:
         _convolutions("resconv", 8, 12),
         _convolutions("resconv", 32, 12),
         _convolutions("cnn", 8, 6, batch=128, task="fashion7"),
-        _convolutions("cnn", 16, 6),  # wider than any that a sweep trains
+        _convolutions("cnn", 16, 6),
         _vision(32, 2),
         _vision(32, 8),
         _vision(32, 8, placement="post"),
