@@ -16,6 +16,7 @@ _RESNET: dict[str, Any] = {"embedding_size": 4, "hidden_sizes": [4, 4, 4, 4], "n
 _STATE: dict[str, Any] = {"hidden_size": 16, "state_size": 4, "num_hidden_layers": 2}
 _CONFIGS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "ResNet-18": ("ResNet", "ForImageClassification", {"depths": [2, 2, 2, 2], **_RESNET}),
+    "ResNet-34": ("ResNet", "ForImageClassification", {"depths": [3, 4, 6, 3], **_RESNET}),
     "ResNet-50": ("ResNet", "ForImageClassification", {"depths": [3, 4, 6, 3], **_RESNET}),
     "ConvNeXt-T": ("ConvNext", "ForImageClassification", {"depths": [3, 3, 9, 3]}),
     "ViT-B": ("ViT", "ForImageClassification", {"image_size": 32, "patch_size": 8, **_SMALL}),
@@ -25,7 +26,8 @@ _CONFIGS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "T5, 6 and 6": ("T5", "ForConditionalGeneration", {"num_layers": 6, **_T5}),
     "Mamba": ("Mamba", "ForCausalLM", {"vocab_size": 32, **_STATE}),
 }
-_CONFIGS["ResNet-18"][2]["layer_type"] = "basic"
+for _name in ("ResNet-18", "ResNet-34"):
+    _CONFIGS[_name][2]["layer_type"] = "basic"
 _CONFIGS["ConvNeXt-T"][2]["hidden_sizes"] = [4, 4, 4, 4]
 
 
