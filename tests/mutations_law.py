@@ -44,6 +44,13 @@ LAW = [
         "theory_dmft",
     ),
     Mutation(
+        "the slope of phi in the forward response",
+        "theory/sites.py",
+        "found = self.responses.forward(block, past) * slope[:, None, :past]",
+        "found = self.responses.forward(block, past)",
+        "theory_dmft",
+    ),
+    Mutation(
         "antithetic sites",
         "theory/sites.py",
         "backward = np.concatenate([backward, -backward])",
