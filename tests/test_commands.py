@@ -88,6 +88,37 @@ def test_bad_params_get_one_sentence(
     assert not (elsewhere / "build").exists()
 
 
+@pytest.mark.parametrize("command", ["probe", "plan", "retrain"])
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("depth: [64, 128, 256, 512, 1024], phi: [", "depth: [64, 96], phi: [",
+         "depth 96: diversity is measured at depths 32, 64, 128,"),
+        ("tp6_diversity:\n    measure: diversity", "tp6_diversity:\n    measure: linearisation",
+         None),
+        ("tp6_diversity:\n    measure: diversity", "tp6_diversity:\n    measure: sharpness",
+         "task digits_noisy: sharpness is that of one output; give a task with one, unit, pair,"),
+    ],
+)  # fmt: skip
+def test_a_measure_that_cannot_be_taken_is_refused_before_anything_starts(
+    elsewhere: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    old: str,
+    new: str,
+    said: str | None,
+) -> None:
+    edit(elsewhere / "params.yaml", old, new)
+    if said is None:  # residual networks have blocks
+        assert commands.checked("probe", "tp6_diversity")[1] == "linearisation"
+        return
+    monkeypatch.setattr(comparison, "check_history", lambda: None)
+    whole = answer(monkeypatch, capsys, command, "tp6_diversity")
+    assert f"params.yaml probe.tp6_diversity.runs: {said}" in whole
+    assert not (elsewhere / "build").exists()
+
+
 def test_unknown_names_get_the_nearest(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -87,8 +87,8 @@ def test_the_output_of_a_language_model_grows_with_width_under_sp_alone(
 
 
 def test_coordinates_refuse_stages_of_one_branch(make_runs: MakeRuns) -> None:
-    with pytest.raises(Refused, match=r"depth 2 in 2 stages: .* two blocks or more in a stage"):
-        coordinates(make_runs(family="resconv", stages=2, depth=2))
+    with pytest.raises(Refused, match=r"depth 2 in 2 stages: .* more in a stage; .* 4 at least"):
+        measured(make_runs(family="resconv", stages=2, depth=2), "coordinates")
 
 
 @pytest.mark.parametrize(

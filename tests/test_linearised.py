@@ -178,5 +178,5 @@ def test_shares_fall_with_depth_as_the_paper_counts(
 
 
 def test_a_chain_has_no_blocks(make_runs: MakeRuns) -> None:
-    with pytest.raises(Refused, match="family mlp: linearisation needs blocks"):
-        linearisation(make_runs(family="mlp", depth=3))
+    with pytest.raises(Refused, match="family mlp: linearisation is measured on resmlp"):
+        measured(make_runs(family="mlp", depth=3), "linearisation")

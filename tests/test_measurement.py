@@ -169,7 +169,7 @@ def test_under_a_schedule_a_run_is_a_training_of_its_own(make_runs: MakeRuns) ->
 @pytest.mark.parametrize("depth", [16, 48])
 def test_diversity_refuses_depths_it_cannot_cut(make_runs: MakeRuns, depth: int) -> None:
     with pytest.raises(Refused, match=f"depth {depth}: .*32, 64"):
-        diversity(make_runs(depth=depth))
+        measurement.measured(make_runs(depth=depth), "diversity")
 
 
 def one_real_step(run: Run) -> dict[str, float]:

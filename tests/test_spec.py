@@ -8,7 +8,6 @@ from fathom.networks.families import FAMILIES
 from fathom.networks.parametrization import PARAMETRIZATIONS
 from fathom.spec import MEASURED, Law, Net, Part, Probe, Refused, Run, grid, settings
 from fathom.spec.grid import PARTS
-from fathom.sweeps.plan import UNTRAINED
 from fathom.sweeps.sweep import sweep
 from fathom.training import train
 from pydantic import create_model

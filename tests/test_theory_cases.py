@@ -175,7 +175,7 @@ def test_above_the_edge_of_the_fixed_kernel_the_loss_rises_and_falls_or_diverges
 @pytest.mark.parametrize(
     ("change", "says"),
     [({"batch": 1}, "batch 1: trajectory is measured on all examples at once"),
-     ({"task": "gaussian"}, "task gaussian: trajectory needs a task of fixed examples")],
+     ({"task": "gaussian"}, "task gaussian has no examples to train on")],
 )  # fmt: skip
 def test_trajectories_are_measured_on_all_examples(change: dict[str, Any], says: str) -> None:
     run = Training(depth=2, steps=1, **PAIR).run(16)

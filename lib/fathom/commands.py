@@ -19,6 +19,7 @@ from fathom.spec import (
     Refused,
     Run,
     cases,
+    check_measure,
     count,
     grid,
     nearest,
@@ -58,7 +59,9 @@ def checked(engine: str, name: str) -> tuple[list[Run], str]:
         cases(said, place)
         return [], "limit"
     said, place, measure = grids(engine, name)
-    return grid(said, place), measure
+    runs = grid(said, place)
+    check_measure(runs, measure, place)
+    return runs, measure
 
 
 def grids(engine: str, name: str) -> tuple[object, str, str]:

@@ -13,7 +13,7 @@ from fathom.networks.families.transformer import MATRICES
 from fathom.networks.layers import Conv, along, center
 from fathom.networks.stack import Stack, losses, stack
 from fathom.phi import phi
-from fathom.spec import Refused, Run
+from fathom.spec import Run
 from fathom.training.train import learned
 
 
@@ -28,12 +28,10 @@ def coordinates(runs: Sequence[Run]) -> list[dict[str, float]]:
     own change does to it; rest, the part of what phi makes of that which is not linear in it, times
     depth and the branch factor; decorrelation, the cosine of the loss's gradients on what two
     neighbouring such matrices give over that on their streams, before training, which are one and
-    the same in a chain without norms. Raises Refused for a single block, or one in every stage.
+    the same in a chain without norms. Wants two blocks or more, and as many in every stage.
     Source: Tensor Programs VI, section 7 and appendix D; Claim 7.6.
     """
     x, y = examples(runs)
-    if runs[0].net.depth < 2:
-        raise Refused("depth 1: coordinates are measured on two blocks or more")
     nets = stack(runs)
     _, middle, _ = _middle(nets)
     (taught,) = learned(nets, [runs[0].optim.steps])
@@ -67,11 +65,6 @@ def _middle(nets: Stack) -> tuple[int, int, int]:
     net, model = nets.runs[0].net, nets.model
     stages = net.stages if net.family == "resconv" else 1
     each = net.depth // stages
-    if each < 2:
-        raise Refused(
-            f"depth {net.depth} in {stages} stages: coordinates are measured on two blocks or more "
-            "in a stage; give a larger depth, or fewer stages"
-        )
     chain = not model.blocks  # whose first matrix is its stem
     inside = min((each - chain) // 2 + 1, each - chain - 1) + chain
     middle = stages // 2 * each + inside

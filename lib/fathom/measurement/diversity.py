@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fathom.measurement.observe import examples, observe, rms, trainings
 from fathom.networks.stack import stack
-from fathom.spec import GAPS, Refused, Run
+from fathom.spec import GAPS, Run
 from fathom.training.train import learned
 
 PLACES = (1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4)  # lambda of Definition 7.4: where gaps begin
@@ -21,18 +21,11 @@ def diversity(runs: Sequence[Run]) -> list[dict[str, float]]:
     path as rough as can be, 1 for a smooth one), by least squares over epsilon = 1/depth,
     2/depth ... 1/16, and slope_init, the same before training; gap_4, gap_5 ..., the
     distance for epsilon 2^-4, 2^-5 ..., over the root of width, averaged over where it
-    begins. Source: Tensor Programs VI, Definition 7.4 and Figures 17 to 19. Raises Refused
-    unless depth is a power of two from 32 to 2^11, and for a network of several stages.
+    begins. Source: Tensor Programs VI, Definition 7.4 and Figures 17 to 19. Wants a
+    depth that is a power of two from 32 to 2^11, and a network of one stage.
     """
     depth = runs[0].net.depth
     gaps = [2**-j for j in GAPS if 2**j <= depth]
-    if depth not in [2**j for j in GAPS[1:]]:
-        raise Refused(f"depth {depth}: diversity is measured at depths 32, 64 ... {2 ** GAPS[-1]}")
-    if runs[0].net.family == "resconv" and runs[0].net.stages > 1:
-        raise Refused(
-            f"stages {runs[0].net.stages}: diversity compares a stream with itself at another "
-            "depth, and stages differ in shape; give stages: 1"
-        )
     networks, stops, places = trainings(runs)
     (x, _), nets = examples(networks), stack(networks)
     with torch.no_grad():

@@ -6,8 +6,7 @@ import torch
 
 from fathom.measurement.one_step import first_batch
 from fathom.networks.stack import rate, stack, trained
-from fathom.networks.tasks import task
-from fathom.spec import DRAWN, Refused, Run
+from fathom.spec import Run
 
 
 def sharpness(runs: Sequence[Run]) -> list[dict[str, float]]:
@@ -15,17 +14,11 @@ def sharpness(runs: Sequence[Run]) -> list[dict[str, float]]:
     the metric of the rates: at rate 2^log2_lr a step on that example is stable below 2.
 
     With one output f it is the sum over weights w of rate(w) (df/dw)^2, the example's tangent
-    kernel with itself. Per run: sharpness, its mean over the examples of a batch. Raises
-    Refused where a task has more outputs. Source: the effective-depth law's notes, section 4.5.
+    kernel with itself. Per run: sharpness, its mean over the examples of a batch. Wants a
+    task of one output. Source: the effective-depth law's notes, section 4.5.
     """
-    run = runs[0]
-    if run.task not in DRAWN and task(run.task).outputs > 1:
-        raise Refused(
-            f"task {run.task}: sharpness is that of one output; give a task with one, such as "
-            f"{DRAWN[0]}"
-        )
     (x, _), nets = first_batch(runs), stack(runs)
-    learning = trained(run.net, nets.model)
+    learning = trained(runs[0].net, nets.model)
     weights = [part.detach().requires_grad_(i in learning) for i, part in enumerate(nets.weights)]
     free, rates = nets._replace(weights=weights), []
     for i in learning:

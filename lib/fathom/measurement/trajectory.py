@@ -8,11 +8,10 @@ import torch
 from fathom.measurement.observe import observe, trainings
 from fathom.networks.layers import nonlinearity
 from fathom.networks.stack import Stack, losses, stack
-from fathom.spec import EXAMPLES, Refused, Run
+from fathom.spec import Run
 from fathom.training import autograd
 
 PLACES = {"input": 0.0, "quarter": 1 / 4, "half": 1 / 2, "three_quarters": 3 / 4, "last": 1.0}
-FEW = 2  # examples of a task that theories solve whole
 
 
 class Centred(autograd.Session):
@@ -43,21 +42,12 @@ def trajectory(runs: Sequence[Run]) -> list[dict[str, float]]:
     first outputs on the first and last of the examples; feature_input ... feature_last, of the
     first example, the mean square over width (and pixels) of phi of the stream h after the first
     layer, a quarter, half, three quarters and all of the blocks; gradient_input ... gradient_last,
-    there, of g = gamma_0 width df/dh. What is no number any more is infinite. Raises Refused for a
-    batch that is not all of the examples of a task of few, or for a task that has none. Source:
-    Depthwise transfer, claims C9 to C12 of our notes, g of section 5.1.
+    there, of g = gamma_0 width df/dh. What is no number any more is infinite. Of a task of
+    few examples a batch has to hold all. Source: Depthwise transfer, claims C9 to C12 of our
+    notes, g of section 5.1.
     """
-    first = runs[0]
-    known, batch = EXAMPLES.get(first.task, 0), first.optim.batch
-    if not known:
-        raise Refused(f"task {first.task}: trajectory needs a task of fixed examples; give pair")
-    if known <= FEW and batch != known:
-        raise Refused(
-            f"batch {batch}: trajectory is measured on all examples at once; of task {first.task} "
-            f"give a batch of {known}"
-        )
     networks, stops, places = trainings(runs)
-    session, done, found = Centred(stack(networks), batch), 0, {}
+    session, done, found = Centred(stack(networks), runs[0].optim.batch), 0, {}
     for steps in stops:
         session.learn(done, steps)
         done, found[steps] = steps, _seen(session)

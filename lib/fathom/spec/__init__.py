@@ -8,6 +8,7 @@ may not use, live here.
 from fathom.spec.grid import cases, count, grid, limits, settings
 from fathom.spec.limits import SAMPLES, Kernels, OneStep, Solvable, Training, sampled
 from fathom.spec.machine import Machine
+from fathom.spec.measures import UNTRAINED, check_measure
 from fathom.spec.net import HEAD, OWN, Net, Part
 from fathom.spec.run import DEFAULTS, Base, Law, Limit, Optim, Probe, Run
 from fathom.spec.words import (

@@ -90,18 +90,31 @@ class Net(Part):
     @model_validator(mode="after")
     def _fits_together(self) -> "Net":
         if self.family in ("mlp", "cnn") and self.depth == 1 and not self.train_ends:
-            raise ValueError("a chain of depth 1 with train_ends false has nothing to train")
+            raise ValueError(
+                "a chain of depth 1 with train_ends false has nothing to train; give a larger "
+                "depth, or train_ends: true"
+            )
         if self.family in ("lm", "vit") and self.width % HEAD:
-            raise ValueError(f"width {self.width} is not a multiple of {HEAD}, the width of a head")
+            raise ValueError(
+                f"width {self.width} is not a multiple of {HEAD}, the width of a head; give "
+                f"{HEAD}, {2 * HEAD} ..."
+            )
         if self.family == "resconv" and self.depth % self.stages:
             raise ValueError(
-                f"depth {self.depth} is not a multiple of {self.stages}, the number of stages"
+                f"depth {self.depth} is not a multiple of {self.stages}, the number of stages; give "
+                f"{self.stages}, {2 * self.stages} ..., or other stages"
             )
         if self.norm == "batch" and self.family not in ("cnn", "resconv"):
-            raise ValueError(f"norm batch is for cnn and resconv, not for family {self.family}")
+            raise ValueError(
+                f"norm batch is for cnn and resconv, not for family {self.family}; give none or "
+                "layer"
+            )
         bare = self.placement == "none" if self.family in ("lm", "vit") else self.norm == "none"
         if self.affine and bare:
-            raise ValueError("affine gives norms a gain and a bias, but there is no norm")
+            raise ValueError(
+                "affine gives norms a gain and a bias, but there is no norm; give one, or affine: "
+                "false"
+            )
         return self
 
     def sides(self, side: int) -> list[int]:
@@ -125,8 +138,10 @@ class Net(Part):
                 "fashion14, for example"
             )
         if self.family == "vit" and side % self.patch:
+            fit = ", ".join(str(size) for size in range(1, side) if side % size == 0)
             raise ValueError(
-                f"patch {self.patch} does not divide the {side} pixels a side of task {task}"
+                f"patch {self.patch} does not divide the {side} pixels a side of task {task}; give "
+                f"one of {fit}"
             )
         smallest = side if self.family == "vit" else self.sides(side)[-1]
         if smallest < 2:

@@ -73,9 +73,13 @@ class Optim(Part):
     @model_validator(mode="after")
     def _fits_together(self) -> "Optim":
         if self.warmup >= self.steps:
-            raise ValueError(f"warmup {self.warmup} has to be below steps {self.steps}")
+            raise ValueError(
+                f"warmup {self.warmup} has to be below steps {self.steps}; give fewer, or more steps"
+            )
         if self.momentum and self.kind != "sgd":
-            raise ValueError(f"momentum {self.momentum:g} is for kind sgd; adam has its own")
+            raise ValueError(
+                f"momentum {self.momentum:g} is for kind sgd, as adam has its own; give 0, or sgd"
+            )
         return self
 
     @property

@@ -18,7 +18,17 @@ from fathom.measurement.observe import BY_STEPS, EXAMPLES, trainings
 from fathom.networks.families import build
 from fathom.networks.stack import shape, stack, truncated
 from fathom.networks.tasks import CONTEXT, PIECE, task
-from fathom.spec import COLUMNS, DEFAULTS, DRAWN, LATER, Machine, Net, Refused, Run
+from fathom.spec import (
+    COLUMNS,
+    DEFAULTS,
+    LATER,
+    UNTRAINED,
+    Machine,
+    Net,
+    Refused,
+    Run,
+    check_measure,
+)
 from fathom.sweeps import workers
 from fathom.training import compiled
 from fathom.training.compiled import TRANSFORMERS
@@ -26,7 +36,6 @@ from fathom.training.train import IMAGES, SAVED, cost, denormals_flushed, on, pa
 
 FLIGHT = 5e11  # operations that one stack takes at most, some seconds, where it may be cut
 PROCESS = 0.5  # GiB that Python and torch take in every worker
-UNTRAINED = ("one_step", "one_sample_step", "sharpness")  # of which no run trains
 LOOK = 0.1  # seconds of steps that an estimate is made from
 
 
@@ -45,7 +54,7 @@ def stacked(
     runs: Sequence[Run], measure: str = "train", machine: Machine | None = None
 ) -> list[list[Run]]:
     """Runs grouped by shape and cut into stacks that fit into memory; raises Refused where
-    a single run does not, a task has nothing to train on, or a measure is not for a family.
+    a single run does not, or a measure cannot be taken of a run.
 
     How large a stack is changes no bit. In compiled kernels runs follow one another, so a
     stack is what would be lost with a worker. Under autograd it is what stays in a core's
@@ -54,13 +63,7 @@ def stacked(
     """
     machine = placed(machine, measure)
     groups: dict[object, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
-    drawn = sorted({run.task for run in runs} & set(DRAWN))
-    if measure not in UNTRAINED and drawn:
-        raise Refused(
-            f"task {drawn[0]} has no examples to train on; measure {', '.join(UNTRAINED)} of it "
-            "under probe"
-        )
-    measurement.check(runs, measure)
+    check_measure(runs, measure)
     for run in runs:  # a training that is looked at as it goes stays in one stack
         own = truncated(run) if measure in BY_STEPS else run
         groups[shape(own)][own.key].append(run)
@@ -230,16 +233,26 @@ def swept(runs: Sequence[Run]) -> list[str]:
 
 
 def _listed(values: list[Any]) -> str:
-    """Values in words; four or more numbers at even steps by their ends and the step."""
+    """Values in words; four or more numbers in a row at even steps by their ends and the step."""
     if any(isinstance(value, (str, bool)) for value in values):
         return ", ".join(map(str, values))
     values = sorted(values)
-    steps = {round(b - a, 9) for a, b in itertools.pairwise(values)}
-    if len(values) > 3 and len(steps) == 1:
-        step, by = steps.pop(), ""
-        by = f" by {step:g}" if step != 1 else ""
-        return f"{values[0]:g} to {values[-1]:g}{by}"
-    return ", ".join(f"{value:g}" for value in values)
+    parts: list[str] = []
+    while values:
+        many, by = _even(values)
+        named = [f"{value:g}" for value in values[:many]]
+        if many > 3:
+            parts.append(f"{named[0]} to {named[-1]}{f' by {by:g}' if by != 1 else ''}")
+        else:
+            parts += named[:1]
+        values = values[many if many > 3 else 1 :]
+    return ", ".join(parts)
+
+
+def _even(values: list[float]) -> tuple[int, float]:
+    """How many of the first values lie at even steps, and the step."""
+    steps = [round(b - a, 9) for a, b in itertools.pairwise(values)]
+    return 1 + len(list(itertools.takewhile(lambda step: step == steps[0], steps))), sum(steps[:1])
 
 
 def forecast(found: pd.DataFrame, machine: Machine) -> str:
