@@ -28,16 +28,16 @@ def main() -> None:
         "--quick", action="store_true", help="about half a minute, to build/: whether it runs"
     )
     parser.add_argument(
-        "--images", action="store_true", help="a step of the families of images only, 7 minutes"
+        "--families", action="store_true", help="a step of the other families only, 10 minutes"
     )
     parser.add_argument("--steps", action="store_true", help="the first table only, 5 minutes")
     parser.add_argument("--costs", action="store_true", help="what every entry takes only")
     said = parser.parse_args()
     quick, root = said.quick, "build/quick" if said.quick else "artifacts"
-    images = ("images", lambda quick: steps.measure(quick, steps.images(quick)), report.steps)
+    others = ("families", lambda quick: steps.measure(quick, steps.families(quick)), report.steps)
     both = (("step", steps.measure, report.steps), ("sweep", sweeps.measure, report.sweeps))
     takes = ("costs", costs.measure, report.costs)
-    chosen = (images,) if said.images else (takes,) if said.costs else both
+    chosen = (others,) if said.families else (takes,) if said.costs else both
     for name, part, show in both[:1] if said.steps else chosen:
         table = part(quick)
         print(f"\n{show(table)}\n", flush=True)

@@ -7,9 +7,9 @@ family, and needs nothing of Fathom but the description of a run and the data.
 from collections.abc import Callable
 from itertools import pairwise
 
-import loop_images
+import loop_families
 import torch
-from fathom.networks.tasks import CONTEXT, task
+from fathom.networks.tasks import task
 from fathom.spec import Net, Run
 from torch import Tensor, nn
 
@@ -94,50 +94,8 @@ class Linearised(Residual):
         return z + moved
 
 
-class Layer(nn.Module):
-    """Causal attention with heads of 16, then an MLP four times as wide, each behind a norm."""
-
-    def __init__(self, width: int, branch: float) -> None:
-        super().__init__()
-        self.branch, self.heads = branch, width // 16
-        self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.query, self.key, self.value, self.mix = (
-            nn.Linear(width, width, bias=False) for _ in range(4)
-        )
-        self.up = nn.Linear(width, 4 * width, bias=False)
-        self.down = nn.Linear(4 * width, width, bias=False)
-
-    def forward(self, h: Tensor) -> Tensor:
-        batch, context, width = h.shape
-        x = self.norm(h)
-        q, k, v = (
-            part(x).view(batch, context, self.heads, 16).transpose(1, 2)
-            for part in (self.query, self.key, self.value)
-        )
-        x = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=1 / 16)
-        h = h + self.branch * self.mix(x.transpose(1, 2).reshape(batch, context, width))
-        return h + self.branch * self.down(nn.functional.gelu(self.up(self.norm(h))))
-
-
-class Transformer(nn.Module):
-    """A decoder-only language model."""
-
-    def __init__(self, net: Net, tokens: int, outputs: int) -> None:
-        super().__init__()
-        self.tokens = nn.Embedding(tokens, net.width)
-        self.places = nn.Embedding(CONTEXT, net.width)
-        self.layers = nn.ModuleList(Layer(net.width, net.gain) for _ in range(net.depth))
-        self.readout = nn.Linear(net.width, outputs, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.tokens(x) + self.places(torch.arange(x.shape[1], device=x.device))
-        for layer in self.layers:
-            h = layer(h)
-        return self.readout(nn.functional.layer_norm(h, h.shape[-1:])).flatten(0, 1)
-
-
-FAMILIES = {"mlp": Chain, "resmlp": Residual, "lm": Transformer, "linearised": Linearised}
-FAMILIES |= loop_images.FAMILIES
+FAMILIES = {"mlp": Chain, "resmlp": Residual, "linearised": Linearised}
+FAMILIES |= loop_families.FAMILIES
 
 
 def train(run: Run, steps: int, start: list[Tensor] | None = None) -> list[float]:

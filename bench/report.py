@@ -97,6 +97,7 @@ def costs(table: pd.DataFrame) -> str:
 def _network(row: pd.Series) -> str:
     names = {"resmlp": "blocks", "mlp": "matrices", "lm": "transformer layers"}
     names |= {"cnn": "convolutions", "resconv": "branches of convolutions", "vit": "vision layers"}
+    names |= {"linearised": "linearised blocks"}
     layers = f"{row['depth']} {names[row['family']]}{', ' * bool(row['form'])}{row['form']}"
     kind = "Adam" if row["kind"] == "adam" else "SGD"
     return f"width {row['width']}, {layers}, {row['phi']}, {kind}, {row['batch']}"

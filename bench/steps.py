@@ -58,30 +58,37 @@ def settings(quick: bool) -> list[Run]:
     ]
 
 
-def images(quick: bool) -> list[Run]:
-    """The same for families of images, at the sizes of the laptop's entries."""
+def families(quick: bool) -> list[Run]:
+    """The same for the other families and forms, at the sizes of the laptop's entries."""
     if quick:
-        return [_convolutions("resconv", 8, 3), _vision(32, 2)]
+        few = [_convolutions("resconv", 8, 3, norm="layer"), _vision(32, 2), _linearised(32, 2)]
+        return [*few, _language(32, depth=2, placement="post")]
     return [
         *(_convolutions("resconv", 16, depth) for depth in (3, 12, 24)),
         _convolutions("resconv", 8, 12),
         _convolutions("resconv", 32, 12),
         _convolutions("cnn", 8, 6, batch=128, task="fashion7"),
         _convolutions("cnn", 16, 6),
+        _convolutions("resconv", 16, 12, norm="layer"),
+        _convolutions("resconv", 16, 12, norm="batch"),
         _vision(32, 2),
         _vision(32, 8),
         _vision(32, 8, placement="post"),
         _vision(32, 8, parallel=True),
         _vision(32, 8, layer_scale=0.1),
+        *(_language(32, depth=8, placement=placement) for placement in ("post", "none")),
+        _language(32, depth=8, parallel=True),
+        _linearised(64, 8),
     ]
 
 
 def _convolutions(
-    family: str, width: int, depth: int, batch: int = 32, task: str = "fashion14"
+    family: str, width: int, depth: int, batch: int = 32, task: str = "fashion14", norm: str = "none"
 ) -> Run:
     residual = {"order": "pre", "gain": depth**-0.5}
     own = residual if family == "resconv" else {"init_gain": 2.0}
-    net = Net.model_validate({"family": family, "width": width, "depth": depth, **own})
+    sizes = {"family": family, "width": width, "depth": depth, "norm": norm}
+    net = Net.model_validate({**sizes, **own})
     optim = Optim(kind="sgd", log2_lr=-5, batch=batch, steps=300)
     base = Base(width=width, depth=depth)
     return Run(net=net, rules="depth_mup", base=base, optim=optim, task=task, seed=1)
@@ -110,8 +117,17 @@ def _chain(width: int, depth: int, phi: str = "relu") -> Run:
     return Run(net=net, rules="sp", base=base, optim=optim, task="digits_random", seed=1)
 
 
-def _language(width: int, depth: int) -> Run:
-    net = Net(family="lm", width=width, depth=depth, phi="gelu", gain=depth**-0.5)
+def _linearised(width: int, depth: int) -> Run:
+    residual = {"family": "linearised", "center": True, "gain": depth**-0.5}
+    net = Net.model_validate({"width": width, "depth": depth, "phi": "tanh", **residual})
+    optim = Optim(kind="adam", log2_lr=-10, batch=64, steps=500)
+    base = Base(width=width, depth=depth)
+    return Run(net=net, rules="depth_mup", base=base, optim=optim, task="digits_random", seed=1)
+
+
+def _language(width: int, depth: int, **own: Any) -> Run:
+    sizes = {"family": "lm", "width": width, "depth": depth, "phi": "gelu", "gain": depth**-0.5}
+    net = Net.model_validate({**sizes, **own})
     optim = Optim(kind="adam", log2_lr=-8, batch=4, steps=500)
     base = Base(width=width, depth=depth)
     return Run(net=net, rules="depth_mup", base=base, optim=optim, task="text", seed=1)
@@ -214,9 +230,9 @@ def _per_step(one: Contest) -> float:
 
 
 def _form(net: Net) -> str:
-    """In what a transformer differs from the others."""
+    """In what a transformer differs from the others, or the norm of a network of convolutions."""
     if net.family not in ("lm", "vit"):
-        return ""
+        return "" if net.norm == "none" else f"norm {net.norm}"
     said = "layer_scale" if net.layer_scale is not None else f"norm {net.placement}"
     return "parallel" if net.parallel else said
 

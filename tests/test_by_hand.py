@@ -3,6 +3,7 @@
 import importlib
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from by_hand import Transformer, losses
@@ -36,6 +37,7 @@ STAGES: list[dict[str, Any]] = [
     {"order": "pre"},
     {"block_depth": 2, "norm": "layer", "affine": True, "bias": True},
     {"order": "pre", "norm": "batch", "kernel": 1, "phi": "abs"},
+    {"order": "pre", "padding": "circular"},
 ]
 GAMMA: list[dict[str, Any]] = [
     {"family": "resmlp", "width": 32, "depth": 4, "center": True, "gain": 0.5},
@@ -110,8 +112,38 @@ def test_three_stages_by_hand_have_the_same_losses(
     setting: dict[str, Any], momentum: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     net = {"family": "resconv", "width": 8, "depth": 6, "stages": 3, **setting}
-    run = at_base(net, "fashion14", momentum=momentum)
+    run = at_base(net, "fashion28", momentum=momentum)
     assert apart(run, model_of(run, monkeypatch)) < 1e-4
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5])
+def test_with_dropout_a_network_by_hand_has_the_same_losses(
+    share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The numbers that are left out are drawn by run and step alone; those that stay grow."""
+    net = {"family": "resconv", "width": 8, "depth": 4, "stages": 2, "order": "pre"}
+    run = at_base({**net, "dropout": share})
+    model = model_of(run, monkeypatch)
+    step, draw = -1, torch.Generator()
+
+    def begin(*_: object) -> None:
+        nonlocal step, draw
+        step += 1
+        seeds = np.random.SeedSequence([run.seed, 2**20, step])
+        draw = torch.Generator().manual_seed(int(seeds.generate_state(1)[0]))
+
+    def left_out(self: nn.Module, block: nn.Module, h: Tensor) -> Tensor:
+        z = h
+        for one in block.children():
+            z = one(torch.relu(z))
+        kept = torch.rand(z.shape, generator=draw) >= share
+        return h + run.net.gain * torch.where(kept, z / (1 - share), 0.0)
+
+    model.register_forward_pre_hook(begin)
+    monkeypatch.setattr(type(model), "added", left_out)
+    assert apart(run, model) < 1e-4
+    monkeypatch.undo()
+    assert apart(run, model_of(run, monkeypatch)) > 1e-2
 
 
 @pytest.mark.parametrize("gamma", [0.5, 3.0])

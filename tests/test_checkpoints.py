@@ -48,15 +48,24 @@ def saved_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 TEXT: dict[str, Any] = {"family": "lm", "phi": "gelu", "task": "text", "schedule": "cosine"}
+IMAGES: list[dict[str, Any]] = [
+    {"family": "cnn", "width": 8, "norm": "batch", "dropout": 0.2},
+    {"family": "resconv", "width": 8, "stages": 2, "order": "pre", "dropout": 0.2},
+    {"family": "vit", "width": 32, "patch": 4, "phi": "gelu"},
+    {"family": "vit", "width": 32, "patch": 4, "phi": "gelu", "bias": True, "dropout": 0.2},
+    {"family": "linearised", "order": "pre"},
+]
+MOMENTUM = {"momentum": 0.9}
 
 
 @pytest.mark.usefixtures("saved_at_every_step")
 @pytest.mark.parametrize("kind", ["sgd", "adam"])
-@pytest.mark.parametrize("net", [*BOTH, TEXT])
+@pytest.mark.parametrize("net", [*BOTH, TEXT, *IMAGES], ids=str)
 def test_a_run_cut_short_at_any_checkpoint_goes_on_to_the_same_bits(
     make_runs: MakeRuns, tmp_path: Path, net: dict[str, Any], kind: str
 ) -> None:
-    run = make_runs(**net, kind=kind, steps=6)
+    more = {} if kind == "adam" else MOMENTUM
+    run = make_runs(**net, **more, kind=kind, steps=6)
     whole = train(run)
     for at in range(1, 6):
         memory = Memory()

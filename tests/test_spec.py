@@ -6,7 +6,7 @@ from conftest import MakeRuns
 from fathom import law, measurement, phi, spec
 from fathom.networks.families import FAMILIES
 from fathom.networks.parametrization import PARAMETRIZATIONS
-from fathom.spec import MEASURED, Law, Net, Part, Probe, Refused, Run, grid, settings
+from fathom.spec import MEASURED, UNTRAINED, Law, Net, Part, Probe, Refused, Run, grid, settings
 from fathom.spec.grid import PARTS
 from fathom.sweeps.sweep import sweep
 from fathom.training import train

@@ -1,9 +1,10 @@
-"""What a user writes for images: chains and residual networks of convolutions, a vision
-transformer, as nn.Module. Their parameters come in the order in which Fathom lists its layers."""
+"""What a user writes: chains and residual networks of convolutions, transformers of images and of
+texts, as nn.Module. Their parameters come in the order in which Fathom lists its layers."""
 
 import math
 
 import torch
+from fathom.networks.tasks import CONTEXT
 from fathom.spec import Net
 from torch import Tensor, nn
 
@@ -30,13 +31,17 @@ def convolution(
     net: Net, channels: int, width: int, stride: int = 1, norm: bool = True
 ) -> nn.Sequential:
     """A convolution, and its norm."""
-    circular = net.padding == "circular"
-    parts = [
-        nn.Conv2d(
-            channels, width, net.kernel, stride, net.kernel // 2, bias=net.bias,
-            padding_mode="circular" if circular else "zeros",
-        )
-    ]  # fmt: skip
+    mode = "circular" if net.padding == "circular" else "zeros"
+    before, after = (net.kernel - 1) // 2, net.kernel // 2
+    parts: list[nn.Module] = []
+    if before != after:
+        pad = nn.CircularPad2d if mode == "circular" else nn.ZeroPad2d
+        parts.append(pad((before, after, before, after)))
+    around = before if before == after else 0
+    size, bias = net.kernel, net.bias
+    parts.append(
+        nn.Conv2d(channels, width, size, stride, around, bias=bias, padding_mode=mode)
+    )
     return nn.Sequential(*parts, *([Norm(net, width)] if norm and net.norm != "none" else []))
 
 
@@ -101,9 +106,9 @@ class Residual(nn.Module):
 class Layer(nn.Module):
     """Attention with heads of 16, then an MLP four times as wide."""
 
-    def __init__(self, net: Net) -> None:
+    def __init__(self, net: Net, causal: bool = False) -> None:
         super().__init__()
-        self.net, self.branch, width = net, net.gain, net.width
+        self.net, self.causal, self.branch, width = net, causal, net.gain, net.width
         linear = [nn.Linear(width, width, bias=False) for _ in range(4)]
         self.query, self.key, self.value, self.mix = linear
         self.up = nn.Linear(width, 4 * width, bias=False)
@@ -118,7 +123,7 @@ class Layer(nn.Module):
             part(h).view(batch, places, width // 16, 16).transpose(1, 2)
             for part in (self.query, self.key, self.value)
         )
-        h = nn.functional.scaled_dot_product_attention(q, k, v, scale=1 / 16)
+        h = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=self.causal, scale=1 / 16)
         return self.scaled(0, self.mix(h.transpose(1, 2).reshape(batch, places, width)))
 
     def mlp(self, h: Tensor) -> Tensor:
@@ -159,4 +164,24 @@ class Vision(nn.Module):
         return self.readout(h.mean(1))
 
 
-FAMILIES = {"cnn": Chain, "resconv": Residual, "vit": Vision}
+class Language(nn.Module):
+    """A decoder-only language model."""
+
+    def __init__(self, net: Net, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.net = net
+        self.tokens = nn.Embedding(inputs, net.width)
+        self.places = nn.Embedding(CONTEXT, net.width)
+        self.layers = nn.ModuleList(Layer(net, causal=True) for _ in range(net.depth))
+        self.readout = nn.Linear(net.width, outputs, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.tokens(x) + self.places(torch.arange(x.shape[1], device=x.device))
+        for layer in self.layers:
+            h = layer(h)
+        if self.net.placement == "pre":
+            h = nn.functional.layer_norm(h, h.shape[-1:])
+        return self.readout(h).flatten(0, 1)
+
+
+FAMILIES = {"cnn": Chain, "resconv": Residual, "vit": Vision, "lm": Language}
