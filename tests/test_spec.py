@@ -118,7 +118,7 @@ def test_a_run_named_twice_in_one_grid_is_refused() -> None:
             "net.phi",
             "rleu",
             ".net.phi:",
-            "gelu, kink(s), for example kink(-0.5); did you mean relu?",
+            "softplus, kink(s), for example kink(-0.5); did you mean relu?",
         ),
         ("net.order", "mid", ".net.order:", "post, pre"),
         ("net", "resmlp", ".net:", "give a mapping with family, width"),

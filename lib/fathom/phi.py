@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
+from scipy.special import erf, expit, ndtr
 
 Array = NDArray[np.float64]
 SQRT_2_PI = np.sqrt(2 * np.pi)
@@ -52,6 +52,8 @@ PHI: dict[str, Phi] = {
     "abs": _phi(np.abs, np.sign),
     "tanh": _phi(np.tanh, lambda z: 1 / np.cosh(z) ** 2),
     "gelu": _phi(lambda z: z * ndtr(z), lambda z: ndtr(z) + z * np.exp(-(z**2) / 2) / SQRT_2_PI),
+    "erf": _phi(erf, lambda z: 2 / np.sqrt(np.pi) * np.exp(-(z**2))),
+    "softplus": _phi(lambda z: np.logaddexp(0, z), expit),
 }
 KINK = re.compile(r"kink\((-?\d+(?:\.\d+)?(?:e-\d+)?)\)")
 LEFT = {"linear": 1.0, "relu": 0.0, "abs": -1.0}

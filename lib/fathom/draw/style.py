@@ -39,6 +39,7 @@ PHI = {
     "linear": "#666666",
 }
 PHI_NAMES = {"relu": "ReLU", "abs": "abs", "tanh": "tanh", "gelu": "GELU", "linear": "linear"}
+PHI_NAMES |= {"erf": "erf", "softplus": "softplus"}
 KINDS = {**PHI, "post": "#0072B2", "pre": "#56B4E9", "none": "#D55E00", "layer": "#882255"}
 KINDS |= {"batch": "#117733", "gains": "#999933"}  # norms; "gains": batch norm that has them
 KIND_NAMES = {**PHI_NAMES, "post": "after", "pre": "before", "none": "no norm", "layer": "norm"}

@@ -144,7 +144,7 @@ def along(factor: Tensor, h: Tensor) -> Tensor:
 def nonlinearity(name: str) -> Callable[[Tensor], Tensor]:
     """The torch function of a nonlinearity's name (see fathom.phi)."""
     left = left_slope(name)
-    if name in ("relu", "abs", "tanh"):
+    if name in ("relu", "abs", "tanh", "erf"):
         return getattr(torch, name)
     if left is not None:
         return (lambda z: z) if left == 1 else lambda z: torch.where(z > 0, z, left * z)

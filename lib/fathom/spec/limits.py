@@ -14,7 +14,7 @@ from fathom.spec.run import Base, Limit, Optim, Rate, Run
 from fathom.spec.words import one_of
 
 KERNELS = ("linear", "relu", "sqrt2_relu", "abs", "erf", "tanh", "gelu", "softplus")
-TRAINED = ("linear", "tanh", "gelu")  # phi whose training is solved
+TRAINED = ("linear", "tanh", "gelu", "erf", "softplus")  # phi whose training is solved
 LAZY = (*TRAINED, "relu")  # and those whose lazy training is
 SAMPLES = {"unit": 1, "pair": 2}  # examples of a task, and inputs of each
 MOST = 10_000  # depth x steps x samples of a linear network: 4 GB

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pydantic import AfterValidator
 
 FAMILIES = ("mlp", "resmlp", "linearised", "lm", "cnn", "resconv", "vit")
-PHIS = ("linear", "relu", "abs", "tanh", "gelu")
+PHIS = ("linear", "relu", "abs", "tanh", "gelu", "erf", "softplus")
 RULES = ("sp", "ntp", "mup", "ode", "depth_mup", "am_mup", "completep", "first_layer")
 EXAMPLES = {  # that a task has to train on: a batch holds none of them twice
     "digits": 1509,

@@ -37,7 +37,7 @@ TRANSFORMERS = ("lm", "vit")
 
 def covers(run: Run) -> bool:
     """Whether the loops can train a run: a residual MLP or a chain at a constant rate, without
-    decay; or a transformer with GELU, all of which learns, that has no biases, gains of norms or
+    decay, with tanh, GELU or straight pieces; or a transformer with GELU, all of which learns, that has no biases, gains of norms or
     dropout, and names classes."""
     net = run.net
     if run.optim.momentum:
@@ -45,7 +45,8 @@ def covers(run: Run) -> bool:
     if net.family in TRANSFORMERS:
         more = net.affine or net.bias or net.dropout or run.task.endswith("_mse")
         return net.phi == "gelu" and net.train_ends and not more
-    return net.family in ("mlp", "resmlp") and run.optim.plain
+    known = net.phi in CURVES or left_slope(net.phi) is not None
+    return net.family in ("mlp", "resmlp") and known and run.optim.plain
 
 
 def session(nets: Stack, i: int) -> "Session | TransformerSession":
