@@ -39,9 +39,7 @@ def convolution(
         parts.append(pad((before, after, before, after)))
     around = before if before == after else 0
     size, bias = net.kernel, net.bias
-    parts.append(
-        nn.Conv2d(channels, width, size, stride, around, bias=bias, padding_mode=mode)
-    )
+    parts.append(nn.Conv2d(channels, width, size, stride, around, bias=bias, padding_mode=mode))
     return nn.Sequential(*parts, *([Norm(net, width)] if norm and net.norm != "none" else []))
 
 

@@ -83,7 +83,12 @@ def families(quick: bool) -> list[Run]:
 
 
 def _convolutions(
-    family: str, width: int, depth: int, batch: int = 32, task: str = "fashion14", norm: str = "none"
+    family: str,
+    width: int,
+    depth: int,
+    batch: int = 32,
+    task: str = "fashion14",
+    norm: str = "none",
 ) -> Run:
     residual = {"order": "pre", "gain": depth**-0.5}
     own = residual if family == "resconv" else {"init_gain": 2.0}

@@ -215,6 +215,13 @@ def test_an_offset_of_depth_and_a_short_grid_move_an_exponent(hazards: Hazards) 
         assert hazards[-1.5, way, "exponent"] > -1.45
 
 
+def test_optima_given_to_depths_at_random_have_no_exponent(hazards: Hazards) -> None:
+    for truth in (-1.0, -1.2, -1.5):
+        assert hazards[truth, "shuffled", "exponent"] == pytest.approx(0, abs=0.05)
+        assert hazards[truth, "shuffled", "inside"] < 0.1
+    assert hazards[-1.5, "first", "inside"] > 3 * hazards[-1.5, "shuffled", "inside"]
+
+
 def transferred(costs: dict[str, list[float]]) -> pd.DataFrame:
     """Rows of every kind of network in which rules cost so much, seed by seed."""
     rows = [

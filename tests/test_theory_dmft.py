@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fathom.store import ROOT
 from fathom.theory.depth_limit import depth_limit
 from fathom.theory.dmft import dmft, dmft_cost
 from fathom.theory.flow import kernel_without_responses, lazy_training, ntk_finite, ntk_limit
@@ -102,6 +103,19 @@ def test_a_softplus_that_is_0_at_0_has_the_share_that_the_notes_give(
     assert plain == pytest.approx([0.058, 0.066, 0.070, 0.073, 0.074, 0.075], abs=1e-3)
     monkeypatch.setitem(JETS, "softplus", lambda z: (jet(z)[0] - np.log(2), *jet(z)[1:]))
     assert shares() == pytest.approx([0.117, 0.124, 0.128, 0.130, 0.131, 0.132], abs=1e-3)
+
+
+def test_the_example_of_the_guide_is_solved_to_its_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = (ROOT / "docs" / "guide.md").read_text()
+    (example,) = [part for part in text.split("```") if "dmft(" in part and "import" in part]
+    seen: dict[str, Any] = {}
+    exec(example, seen)
+    assert "0.5" in capsys.readouterr().out
+    losses, deep = seen["found"].value.losses, seen["deep"].value.losses
+    assert (np.diff(losses) < 0).all() and (np.diff(deep) < 0).all()
+    assert np.abs(losses - deep).max() < 0.05
 
 
 def test_without_responses_a_step_of_tanh_lacks_a_fifth_at_every_depth() -> None:

@@ -1,5 +1,6 @@
 """Training of infinitely wide linear residual networks, all layers and gamma_0 finite."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,25 @@ def test_without_responses_training_is_wrong_by_the_stated_share() -> None:
     part = one_datum(32, steps=2, responses=False).value.outputs[1, 0]
     assert 1 - part / whole == pytest.approx(1 / 3, abs=0.01)
     assert part == pytest.approx(0.06 * kernel_without_responses("linear", [[1]], 32)[0, 0])
+
+
+def test_a_step_without_responses_moves_features_by_less_than_half() -> None:
+    """Section 5.7: e^tau (k + a^2 k^2 e (1 + 2 tau)) instead of the closed form; and the kernel
+    between the start and one step on is that of the start, k e^tau."""
+    a, tau = 0.5, np.linspace(0, 1, 9)
+
+    def solve(depth: int, responses: bool) -> Solution[Dynamics]:
+        return linear_dmft([[1]], [1], [1], depth, a, 1, 2, responses=responses)
+
+    part, whole = (
+        depth_limit(partial(solve, responses=way), (8, 16, 32, 64)).value.features
+        for way in (False, True)
+    )
+    expected = np.exp(tau) * (1 + a**2 * np.e * (1 + 2 * tau))
+    np.testing.assert_allclose(part[:, 1, 0, 1, 0], expected, rtol=3e-3)
+    moved, needed = part[-1, 1, 0, 1, 0] - np.e, whole[-1, 1, 0, 1, 0] - np.e
+    assert needed > 2 * moved > 0
+    np.testing.assert_allclose(whole[:, 1, 0, 0, 0], np.exp(tau), rtol=3e-3)
 
 
 def test_weak_feature_learning_is_the_ntk() -> None:

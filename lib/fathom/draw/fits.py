@@ -38,17 +38,14 @@ def _local(axes: Axes, chart: Chart, low: float) -> None:
         places = [math.log2(depth) + APART * i for depth in table["depth"]]
         axes.plot(places, table["value"], color=hue, marker="o", markersize=3.5, linewidth=1)
         axes.vlines(places, table["low"].clip(lower=low), table["high"], color=hue, linewidth=1)
-        start = (places[0], float(table["value"].iloc[0]))
-        axes.annotate(line.label, start, (4, 8), textcoords="offset points", color=hue)
+        low_left = (0.04, 0.04 + 0.1 * i)
+        axes.annotate(line.label, low_left, xycoords="axes fraction", color=hue)
     for label, curve in chart.theories.items():
         places = [math.log2(depth) for depth in curve["depth"]]
         axes.plot(places, curve["value"], color="black", linestyle="--", linewidth=1, zorder=6)
+        high_right = (0.98, 0.97)
         axes.annotate(
-            label,
-            (places[-1], float(curve["value"].iloc[-1])),
-            (0, 12),
-            textcoords="offset points",
-            ha="right",
+            f"dashes: {label}", high_right, xycoords="axes fraction", ha="right", va="top"
         )
     axes.margins(x=0.25)
     powers_of_two(axes.xaxis, 5)

@@ -125,13 +125,17 @@ def _chart(axes: Axes, chart: Chart) -> None:
         label = line.label if line.at >= 0 else ""
         power_law(axes, line.best, colour=HUES[line.hue], label=label, at=line.at)
     _name_ends(axes, [line for line in chart.lines if line.at < 0])
+    deepest = max((curve["depth"].max() for curve in chart.theories.values()), default=0)
     for place, (label, curve) in enumerate(chart.theories.items()):
         curve = curve.sort_values("depth")
         places = [math.log2(depth) for depth in curve["depth"]]
         values = list(curve["value"])
         axes.plot(places, values, color="black", linestyle="--", linewidth=1, zorder=6)
-        name, shift = RULES.get(label, label), (4, 4 - 9 * place)
-        axes.annotate(name, (places[-1], values[-1]), xytext=shift, textcoords="offset points")
+        end, name, shift = (places[-1], values[-1]), RULES.get(label, label), (4, 4 - 9 * place)
+        side = "left"
+        if curve["depth"].max() < deepest:  # on the side where no other goes on
+            shift, side = (-4, 0), "right"
+        axes.annotate(name, end, xytext=shift, textcoords="offset points", ha=side)
     axes.margins(x=0.28)
     axes.set_title(chart.title)
     axes.set_xlabel("depth")

@@ -12,6 +12,7 @@ SHOWN = -1.5  # the exponent that is looked for
 WINDOW = (-1.6, -1.4)
 TRUTHS = (-1.0, -1.2, -1.5)
 SEEDS, SWEEPS, REPEATS = 2, 10, 4000
+SHUFFLED = 1  # the seed of the control, apart from that of the optima
 GRID = {"floor": (0.5, np.inf), "ceiling": (-np.inf, -0.5)}  # octaves inside the true range
 
 
@@ -22,10 +23,11 @@ def hazards(runs: pd.DataFrame, by: Sequence[str], metric: str = "loss_mean") ->
     Ways: first, one sweep; until_inside, sweeps until the exponent lies in -1.5 +- 0.1, at most
     ten; nearest, of ten sweeps the one nearest -1.5; one_more and one_less, depth counted by one
     too many or too few; floor and ceiling, a grid that ends half an octave inside of the range of
-    optima. Columns: by but depth, truth, way, exponent (mean), low, high (95 % of sweeps),
-    inside (share that finds -1.5 +- 0.1), seeds (sweeps simulated). Kinds with fewer than three
-    depths are left out. Source: the ways are those of
-    the public programs of arXiv 2510.04327."""
+    optima; shuffled, the negative control: optima given to depths at random. Columns: by but
+    depth, truth, way, exponent (mean), low, high (95 % of sweeps), inside (share that finds
+    -1.5 +- 0.1), seeds (sweeps simulated). Kinds with fewer than three depths are left out.
+    Source: the ways are those of the public programs of arXiv 2510.04327; the control is that of
+    our notes, section 7.2."""
     rest = [name for name in by if name != "depth"]
     best, rows = optima(runs, by, metric), []
     for kind, group in best.groupby([*rest]) if rest else [((), best)]:
@@ -61,6 +63,8 @@ def _ways(depths: Array, truth: float, scatter: float) -> dict[str, Array]:
     for name, (above, below) in GRID.items():
         ends = (line.min() + above, line.max() + below)
         ways[name] = _slopes(depths, np.clip(sweeps[:, 0], *ends))
+    shuffle = np.random.default_rng(SHUFFLED).permuted
+    ways["shuffled"] = _slopes(depths, shuffle(sweeps[:, 0], axis=1))
     return ways
 
 

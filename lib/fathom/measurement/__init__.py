@@ -29,6 +29,7 @@ MEASURES: dict[str, Callable[[Sequence[Run]], list[dict[str, float]]]] = {
     "trajectory": trajectory,
 }
 
+
 def measured(runs: Sequence[Run], measure: str) -> list[dict[str, float]]:
     """What a measure finds on runs of one shape, one dictionary per run; raises Refused as
     `check_measure` does."""

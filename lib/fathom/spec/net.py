@@ -101,8 +101,8 @@ class Net(Part):
             )
         if self.family == "resconv" and self.depth % self.stages:
             raise ValueError(
-                f"depth {self.depth} is not a multiple of {self.stages}, the number of stages; give "
-                f"{self.stages}, {2 * self.stages} ..., or other stages"
+                f"depth {self.depth} is not a multiple of {self.stages}, the number of stages; "
+                f"give {self.stages}, {2 * self.stages} ..., or other stages"
             )
         if self.norm == "batch" and self.family not in ("cnn", "resconv"):
             raise ValueError(

@@ -74,7 +74,8 @@ class Optim(Part):
     def _fits_together(self) -> "Optim":
         if self.warmup >= self.steps:
             raise ValueError(
-                f"warmup {self.warmup} has to be below steps {self.steps}; give fewer, or more steps"
+                f"warmup {self.warmup} has to be below steps {self.steps}; give fewer, or "
+                "more steps"
             )
         if self.momentum and self.kind != "sgd":
             raise ValueError(

@@ -37,8 +37,8 @@ TRANSFORMERS = ("lm", "vit")
 
 def covers(run: Run) -> bool:
     """Whether the loops can train a run: a residual MLP or a chain at a constant rate, without
-    decay, with tanh, GELU or straight pieces; or a transformer with GELU, all of which learns, that has no biases, gains of norms or
-    dropout, and names classes."""
+    decay, with tanh, GELU or straight pieces; or a transformer with GELU, all of which learns, that
+    has no biases, gains of norms or dropout, and names classes."""
     net = run.net
     if run.optim.momentum:
         return False
