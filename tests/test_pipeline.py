@@ -71,14 +71,14 @@ def shrunk(said: Any) -> Any:
             one["net"]["width"] = wide[:2] if isinstance(wide, list) else wide
     if "solve" in said and isinstance(said["cases"], list):  # quadrature takes a quarter minute
         small["cases"] = small["cases"][: 2 if said["solve"] == "kernels" else 4]
-    if "gamma_0" in said and said.get("phi") == "tanh" and "task" in said:
+    if "gamma_0" in said and said.get("phi") in ("tanh", "softplus") and "task" in said:
         small["sites"] = 2000
     if "measure" in said:
         most = 2 if said["measure"] in STEP else 16
         for one in small["runs"].values() if "net" not in small["runs"] else [small["runs"]]:
             one["optim"]["batch"] = min(one["optim"]["batch"], most)
-    if said.get("batch") == 128:
-        small["batch"] = 16
+    if said.get("batch") == 128:  # of batches that are compared, another than 16
+        small["batch"] = 48 if said["log2_lr"] == -3 and said["steps"] == 300 else 16
     net, rates = said.get("net"), small.get("optim", {}).get("log2_lr")
     if isinstance(net, dict) and net.get("family") == "resconv" and isinstance(rates, list):
         wide = net["width"] in (32, [8, 32])  # these take the longest
