@@ -298,21 +298,5 @@ def test_a_plan_shows_the_grid_and_what_is_known(
         assert f"  {line}\n" in said
 
 
-@pytest.mark.parametrize(
-    ("name", "says"),
-    [
-        ("depthwise_training", ("64 cases", "8 trainings by Monte Carlo: about ", " GB")),
-        ("depthwise_kernels", ("32 cases, solved on one core\n",)),
-    ],
-)
-def test_a_plan_of_limits_tells_what_monte_carlo_takes(
-    name: str, says: tuple[str, ...], capsys: pytest.CaptureFixture[str]
-) -> None:
-    commands.plan(name)
-    said = capsys.readouterr().out
-    assert all(one in said for one in says)
-    assert ("Monte Carlo" in said) == (name == "depthwise_training")
-
-
 def test_the_command_takes_every_setting_of_the_machine() -> None:
     assert command.MACHINE == commands.MACHINE

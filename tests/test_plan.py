@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from conftest import MakeRuns
-from fathom import store
+from fathom import commands, store
 from fathom.networks.stack import shape, truncated
 from fathom.spec import Machine, Refused, Run
 from fathom.sweeps import sweep as engine
@@ -284,3 +284,19 @@ def test_convolutions_are_stacked_by_four_where_eight_outgrow_the_cache(
     runs = make_runs(**net, batch=batch, task=task, seed={"range": [1, 16]})
     sizes = {len(one) for one in stacked(runs, machine=PLENTY)}
     assert sizes == {beside}
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("depthwise_training", ("80 cases", "12 trainings by Monte Carlo: about ", " GB")),
+        ("depthwise_kernels", ("32 cases, solved on one core\n",)),
+    ],
+)
+def test_a_plan_of_limits_tells_what_monte_carlo_takes(
+    name: str, says: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    commands.plan(name)
+    said = capsys.readouterr().out
+    assert all(one in said for one in says)
+    assert ("Monte Carlo" in said) == (name == "depthwise_training")
