@@ -31,15 +31,18 @@ def convolution(
     net: Net, channels: int, width: int, stride: int = 1, norm: bool = True
 ) -> nn.Sequential:
     """A convolution, and its norm."""
-    mode = "circular" if net.padding == "circular" else "zeros"
-    before, after = (net.kernel - 1) // 2, net.kernel // 2
+    circular, size = net.padding == "circular", net.kernel
+    before, after = (size - 1) // 2, size // 2
     parts: list[nn.Module] = []
-    if before != after:
-        pad = nn.CircularPad2d if mode == "circular" else nn.ZeroPad2d
+    if before < after:  # an even kernel sees one pixel more on one side
+        pad = nn.CircularPad2d if circular else nn.ZeroPad2d
         parts.append(pad((before, after, before, after)))
-    around = before if before == after else 0
-    size, bias = net.kernel, net.bias
-    parts.append(nn.Conv2d(channels, width, size, stride, around, bias=bias, padding_mode=mode))
+    parts.append(
+        nn.Conv2d(
+            channels, width, size, stride, before if before == after else 0, bias=net.bias,
+            padding_mode="circular" if circular else "zeros",
+        )
+    )  # fmt: skip
     return nn.Sequential(*parts, *([Norm(net, width)] if norm and net.norm != "none" else []))
 
 

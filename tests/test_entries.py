@@ -166,6 +166,8 @@ def test_the_grid_of_runs_is_told_once_for_each_field(make_runs: MakeRuns) -> No
     for line in ("depth: 2, 4, 8", "phi: relu, abs", "log2_lr: -4 to -1", "seed: 1, 2, 3"):
         assert line in said
     assert "schedule: constant, cosine" in said and "warmup: 0, 1" in said
+    gaps = make_runs(seed=[1, 2, 3, 4, 7, 9, 11, 13, 15, 20])
+    assert "seed: 1 to 4, 7 to 15 by 2, 20" in swept(gaps)
     assert not [line for line in said if line.startswith(("gain", "decay", "log2_lr_ends"))]
 
 

@@ -150,8 +150,8 @@ def test_a_wide_network_has_the_kernel(phi: str) -> None:
 
 
 def test_a_kernel_scatters_by_one_over_width_and_not_more_in_deep_networks() -> None:
-    """Section 5.6: width times variance is 160 to 320 from 4 to 128 layers, each within a quarter;
-    if depth added to it as to width, it would grow sixteenfold from 4 to 64."""
+    """Our notes, section 5.6: it stays bounded in depth. Were it in proportion to depth, it would
+    grow sixteenfold from 4 to 64 layers."""
 
     def scatter(depth: int, width: int) -> float:
         return width * float(sampled("sqrt2_relu", pair(0.5), depth, width, 150)[:, 0, 1].var())

@@ -37,9 +37,10 @@ PHI = {
     "tanh": "#009E73",
     "gelu": "#AA4499",
     "linear": "#666666",
+    "erf": "#CC79A7",
+    "softplus": "#999933",
 }
-PHI_NAMES = {"relu": "ReLU", "abs": "abs", "tanh": "tanh", "gelu": "GELU", "linear": "linear"}
-PHI_NAMES |= {"erf": "erf", "softplus": "softplus"}
+PHI_NAMES = {name: name for name in PHI} | {"relu": "ReLU", "gelu": "GELU"}
 KINDS = {**PHI, "post": "#0072B2", "pre": "#56B4E9", "none": "#D55E00", "layer": "#882255"}
 KINDS |= {"batch": "#117733", "gains": "#999933"}  # norms; "gains": batch norm that has them
 KIND_NAMES = {**PHI_NAMES, "post": "after", "pre": "before", "none": "no norm", "layer": "norm"}
